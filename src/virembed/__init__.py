@@ -1,0 +1,3 @@
+"""ESM-2 and DNABERT-S embeddings of viral and metagenomic sequences."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,88 @@
+"""Names that more than one stage must spell alike: models, files, columns, flag bits.
+
+Knows nothing about how the files are read or written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+SCHEMA_VERSION = "1.0"
+
+FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
+NO_FRAME = "none"
+FRAME_NAMES = (*FRAMES, NO_FRAME)  # the code of a frame is its position here
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSlot:
+    """A kind of embedding every result file has room for.
+
+    name:          as in options, file names and columns
+    item:          what it embeds: "protein" or "dna"
+    suffix:        of its chunk files
+    flag_copied:   bit of `obs/flags`: the vector was computed for an identical sequence
+    flag_failed:   bit of `obs/flags`: there should be a vector and there is none
+    """
+
+    name: str
+    item: str
+    suffix: str
+    flag_copied: int
+    flag_failed: int
+
+    @property
+    def obsm(self) -> str:
+        return f"X_{self.name}"
+
+
+class Flag(IntFlag):
+    """Bits of `obs/flags`; the file itself carries this table in `uns/flags`."""
+
+    PROTEIN_TRUNCATED = 1
+    DNA_TRUNCATED = 2
+    AMBIGUOUS_RESIDUES = 4
+    AMBIGUOUS_DNA = 8
+    SHORT_LAST_WINDOW = 16
+    ESM2_COPIED = 32
+    DNABERTS_COPIED = 64
+    ESM2_FAILED = 128
+    DNABERTS_FAILED = 256
+    TERMINAL_STOP = 512
+
+
+FLAG_MEANINGS = {
+    Flag.PROTEIN_TRUNCATED: "protein truncated before embedding",
+    Flag.DNA_TRUNCATED: "DNA truncated before embedding",
+    Flag.AMBIGUOUS_RESIDUES: "residues dropped or X because their codon is ambiguous",
+    Flag.AMBIGUOUS_DNA: "the embedded DNA has letters other than A, C, G, T",
+    Flag.SHORT_LAST_WINDOW: "last window of its record, shorter than the window length",
+    Flag.ESM2_COPIED: "ESM-2 vector copied from an identical protein",
+    Flag.DNABERTS_COPIED: "DNABERT-S vector copied from identical DNA",
+    Flag.ESM2_FAILED: "ESM-2 vector missing although there is a protein",
+    Flag.DNABERTS_FAILED: "DNABERT-S vector missing",
+    Flag.TERMINAL_STOP: "the frame ends with a stop codon, which is not part of the protein",
+}
+
+ESM2 = ModelSlot("esm2", "protein", ".faa", Flag.ESM2_COPIED, Flag.ESM2_FAILED)
+DNABERTS = ModelSlot("dnaberts", "dna", ".fna", Flag.DNABERTS_COPIED, Flag.DNABERTS_FAILED)
+MODELS = (ESM2, DNABERTS)
+MODEL_NAMES = tuple(model.name for model in MODELS)
+
+
+def model_slot(name: str) -> ModelSlot:
+    return next(model for model in MODELS if model.name == name)
+
+
+def chunk_name(sample: str, model: str, number: int) -> str:
+    """Name of a chunk, of its task and of its shard; sorts in the order of its items."""
+    return f"{sample}.{model}.{number:05d}"
+
+
+def row_id(record: str, window: int, frame: str) -> str:
+    """VirNucPro's own id: window counted from 1, no suffix for a window without an open frame.
+
+    Unique where record ids are: the last `_chunk_` is always ours.
+    """
+    return f"{record}_chunk_{window + 1}{'' if frame == NO_FRAME else frame}"
