@@ -1,0 +1,86 @@
+"""The command line: the only place that prints errors, exits and sets up anything.
+
+Commands live in `commands/`, one file each, imported when called, so that `virembed --help` does
+not wait for torch.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from virembed import __version__
+from virembed.errors import CombinedInputError, VirembedError
+
+# name: what it is for, in the order of a run
+COMMANDS = {
+    "check": "Check a sample sheet and every file in it.",
+    "split": "Cut a sample into windows, open frames and chunks to embed.",
+    "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
+    "collect": "Collect the vectors of a sample into one HDF5 file.",
+    "verify": "Prove that a result file is complete and unaltered.",
+    "info": "Show what is in a result file.",
+    "weights": "Convert, list or make up model weights.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"virembed.commands.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # the pipeline's parameters have underscores, shell users expect dashes: both are right
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+        "show_default": True,
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, "--version", message="virembed %(version)s")
+@click.option("--debug", is_flag=True, help="Show where in the program an error arose.")
+def cli(debug: bool) -> None:
+    """ESM-2 and DNABERT-S embeddings of viral and metagenomic sequences.
+
+    Each command is a step of the pipeline and does the same when run by hand: check → split →
+    embed → collect gives one HDF5 file per sample, which verify and info read.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its code; errors become one line each."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        cli.main(arguments, prog_name="virembed", standalone_mode=False)
+    except VirembedError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        problems = error.problems if isinstance(error, CombinedInputError) else [error]
+        for problem in problems:
+            click.echo(f"ERROR {problem}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(0)
