@@ -1,0 +1,78 @@
+"""`virembed split`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from virembed.genetic_code import GENETIC_CODES
+from virembed.record_ids import POLICIES, REFUSE, Source
+from virembed.split import SplitSettings, split_sample
+from virembed.windows import RULES
+
+
+@click.command(short_help="Cut a sample into windows, open frames and chunks to embed.")
+@click.argument("fasta", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--sample", required=True, help="Name of the sample; file names begin with it.")
+@click.option("--window", "window_bp", type=click.IntRange(3), default=500, help="Length in bp.")
+@click.option(
+    "--rules",
+    type=click.Choice(RULES),
+    default="exact",
+    help="exact, or virnucpro: VirNucPro's windows, frames and slices to the letter.",
+)
+@click.option(
+    "--genetic-code",
+    type=click.Choice([str(code) for code in GENETIC_CODES]),
+    default="1",
+    metavar="N",
+    help="NCBI translation table.",
+)
+@click.option(
+    "--duplicate-ids",
+    type=click.Choice(POLICIES),
+    default=REFUSE,
+    help="A record id that stands twice: an error, or renamed to ID~2.",
+)
+@click.option("--min-record-bp", type=click.IntRange(1), default=1, help="Leave out shorter ones.")
+@click.option(
+    "--esm2-chunk-residues", type=click.IntRange(1), default=20_000_000, help="Residues per chunk."
+)
+@click.option(
+    "--dnaberts-chunk-bp", type=click.IntRange(1), default=500_000_000, help="DNA per chunk, in bp."
+)
+@click.option("--out-dir", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
+def split(
+    fasta: tuple[Path, ...],
+    sample: str,
+    out_dir: Path,
+    genetic_code: str,
+    esm2_chunk_residues: int,
+    dnaberts_chunk_bp: int,
+    **settings: object,
+) -> None:
+    """Cut the FASTA or FASTQ files of one sample into windows and open frames.
+
+    Writes SAMPLE.manifest.h5, which lists every row the result will have, and the distinct
+    sequences to embed as chunks/esm2/*.faa and chunks/dnaberts/*.fna. Files may be compressed
+    with gzip, bzip2, xz or zstd.
+    """
+    result = split_sample(
+        [Source(path, str(path)) for path in fasta],
+        sample=sample,
+        out_dir=out_dir,
+        settings=SplitSettings(
+            genetic_code=int(genetic_code),
+            chunk_limits={"esm2": esm2_chunk_residues, "dnaberts": dnaberts_chunk_bp},
+            **settings,  # type: ignore[arg-type]  # the other options, under their own names
+        ),
+    )
+    counts = result.counts
+    if not counts.get("records_in"):
+        click.echo(f"WARNING sample '{sample}' has no records", err=True)
+    click.echo(
+        f"{sample}: {counts.get('records_in', 0):,} records, {counts.get('windows', 0):,} windows, "
+        f"{counts.get('frames_open', 0):,} open frames; chunks: "
+        + ", ".join(f"{number} {model}" for model, number in result.num_chunks.items())
+    )

@@ -1,0 +1,273 @@
+"""The manifest of a sample: every row its result will have, and every item to embed for them.
+
+SPLIT writes it, COLLECT reads it; it is the contract between the two. One HDF5 file:
+
+    /                    attributes: sample, and what the rows were made with (JSON)
+    records/             per record: id (text, see `_Texts`), length_bp, num_windows,
+                         num_protein_rows, num_window_rows, status
+    lost/                per exception: record, stage, reason, detail
+    protein_rows/        per open frame, in input order (block A of the result)
+    window_rows/         per window without an open frame, in input order (block B)
+        record window frame start end dna_start dna_end protein_len n_ambiguous flags
+        esm2 dnaberts    number of the item to embed, -1 for none
+    items/esm2/          per distinct protein, in order of first appearance: key, length, text
+    items/dnaberts/      per distinct DNA slice: key, length
+        chunk_start      first item of each chunk, and the number of items at the end
+
+Knows neither sequences nor vectors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from virembed.errors import IncompleteError
+from virembed.h5 import STRING, Appendable, new_file, open_complete
+from virembed.layout import MODEL_NAMES, MODELS
+
+FORMAT = "virembed.manifest/1"
+KEY_BYTES = 16
+PICK_SPAN = 1 << 16  # texts read at a time where only some are wanted
+
+STATUSES = ("ok", "empty", "too_short", "not_dna", "duplicate_id", "failed")
+OK, EMPTY, TOO_SHORT = 0, 1, 2
+
+ROW_COLUMNS = MappingProxyType(
+    {
+        "record": "i4",
+        "window": "i4",
+        "frame": "i1",
+        "start": "i4",
+        "end": "i4",
+        "dna_start": "i4",
+        "dna_end": "i4",
+        "protein_len": "i4",
+        "n_ambiguous": "i4",
+        "flags": "u2",
+        **dict.fromkeys(MODEL_NAMES, "i4"),
+    }
+)
+RECORD_COLUMNS = MappingProxyType(
+    {
+        "length_bp": "i8",
+        "num_windows": "i4",
+        "num_protein_rows": "i4",
+        "num_window_rows": "i4",
+        "status": "i1",
+    }
+)
+LOST_TEXTS = ("stage", "reason", "detail")
+PROTEIN_ROWS = "protein_rows"
+WINDOW_ROWS = "window_rows"
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+class ManifestWriter:
+    """Fills a manifest block by block; nothing of a block stays in memory."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        records = file.create_group("records")
+        self._ids = _Texts(records, "id")
+        self._records = _columns(records, RECORD_COLUMNS)
+        lost = file.create_group("lost")
+        self._lost = [Appendable(lost, name, STRING) for name in LOST_TEXTS]
+        self._lost_record = Appendable(lost, "record", "i8")
+        self._rows = {
+            block: _columns(file.create_group(block), ROW_COLUMNS)
+            for block in (PROTEIN_ROWS, WINDOW_ROWS)
+        }
+        self._items = {model.name: _Items(file, model.name, model.item) for model in MODELS}
+
+    def add_records(self, ids: list[str], columns: Columns) -> None:
+        self._ids.append([record.encode() for record in ids])
+        _append(self._records, columns)
+
+    def add_lost(self, records: list[int], entries: list[tuple[str, str, str]]) -> None:
+        """Exceptions: numbers of the records; stage, reason and detail of each."""
+        self._lost_record.append(records)
+        for position, column in enumerate(self._lost):
+            column.append([entry[position] for entry in entries])
+
+    def add_rows(self, block: str, columns: Columns) -> None:
+        _append(self._rows[block], columns)
+
+    def add_items(self, model: str, keys: list[bytes], texts: list[bytes]) -> None:
+        self._items[model].append(keys, texts)
+
+    def rename_records(self, names: dict[int, str]) -> None:
+        """Gives some records another id: rewrites the ids, which are small beside the rows."""
+        self._ids.replace({number: name.encode() for number, name in names.items()})
+
+    def finish(
+        self, *, sample: str, settings: dict[str, Any], chunks: dict[str, list[int]]
+    ) -> None:
+        """
+        Args:
+            settings: what the rows were made with and counted; stored as JSON.
+            chunks: first item of each chunk and the number of items, by model.
+        """
+        for model, starts in chunks.items():
+            self._file[f"items/{model}"].create_dataset("chunk_start", data=np.array(starts, "i8"))
+        self._file.attrs["format"] = FORMAT
+        self._file.attrs["sample"] = sample
+        self._file.attrs["settings"] = json.dumps(settings, sort_keys=True)
+
+
+@contextmanager
+def new_manifest(path: Path) -> Iterator[ManifestWriter]:
+    with new_file(path) as file:
+        yield ManifestWriter(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A finished manifest, open for reading; columns are read by slices."""
+
+    file: h5py.File
+
+    @property
+    def sample(self) -> str:
+        return str(self.file.attrs["sample"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = json.loads(self.file.attrs["settings"])
+        return settings
+
+    @property
+    def num_records(self) -> int:
+        return len(self.file["records/status"])
+
+    def num_rows(self, block: str) -> int:
+        return len(self.file[block]["record"])
+
+    def num_items(self, model: str) -> int:
+        return len(self.file[f"items/{model}/key"])
+
+    def rows(self, block: str, start: int, stop: int) -> Columns:
+        """All columns of `ROW_COLUMNS` of some rows of a block."""
+        return {name: self.file[block][name][start:stop] for name in ROW_COLUMNS}
+
+    def records(self, start: int, stop: int) -> Columns:
+        return {name: self.file["records"][name][start:stop] for name in RECORD_COLUMNS}
+
+    def record_ids(self, start: int, stop: int) -> list[str]:
+        texts = _read_texts(self.file["records"], "id", start, stop)
+        return [text.decode() for text in texts]
+
+    def lost(self) -> dict[str, list[str]]:
+        """Columns of the exceptions, the id of their record first."""
+        ids = self.ids_of_records(self.file["lost/record"][:])
+        texts = {name: list(self.file["lost"][name].asstr()[:]) for name in LOST_TEXTS}
+        return {"id": ids, **texts}
+
+    def item_keys(self, model: str, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """uint8 [items, 16]"""
+        keys: npt.NDArray[np.uint8] = self.file[f"items/{model}/key"][start:stop]
+        return keys
+
+    def ids_of_records(self, numbers: npt.NDArray[Any]) -> list[str]:
+        """The id of each record asked for, in that order."""
+        return [text.decode() for text in _pick_texts(self.file["records"], "id", numbers)]
+
+    def texts_of_items(self, model: str, numbers: npt.NDArray[Any]) -> list[bytes]:
+        """The protein of each item asked for; only models that embed proteins have texts."""
+        return _pick_texts(self.file[f"items/{model}"], "text", numbers)
+
+    def chunk_starts(self, model: str) -> npt.NDArray[np.int64]:
+        """int64 [chunks + 1]: chunk c holds the items from starts[c] to starts[c + 1]."""
+        starts: npt.NDArray[np.int64] = self.file[f"items/{model}/chunk_start"][:]
+        return starts
+
+
+@contextmanager
+def open_manifest(path: Path) -> Iterator[Manifest]:
+    """
+    Raises:
+        IncompleteError: not a finished manifest.
+    """
+    remedy = "Run `virembed split` again."
+    with open_complete(path, kind="manifest", remedy=remedy) as file:
+        if file.attrs.get("format") != FORMAT:
+            raise IncompleteError(f"{path}: not a manifest of format {FORMAT}", remedy)
+        yield Manifest(file)
+
+
+class _Texts:
+    """Many short texts as one: the letters, and where each ends."""
+
+    def __init__(self, group: h5py.Group, name: str) -> None:
+        self._group, self._name = group, name
+        self._letters = Appendable(group, f"{name}_letters", "u1")
+        self._ends = Appendable(group, f"{name}_end", "i8")
+
+    def append(self, texts: list[bytes]) -> None:
+        ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+        self._ends.append(ends + self._letters.size)
+        self._letters.append(np.frombuffer(b"".join(texts), dtype=np.uint8))
+
+    def replace(self, texts: dict[int, bytes]) -> None:
+        whole = _read_texts(self._group, self._name, 0, self._ends.size)
+        for number, text in texts.items():
+            whole[number] = text
+        del self._group[f"{self._name}_letters"], self._group[f"{self._name}_end"]
+        _Texts(self._group, self._name).append(whole)
+
+
+def _read_texts(group: h5py.Group, name: str, start: int, stop: int) -> list[bytes]:
+    if start >= stop:
+        return []
+    ends = group[f"{name}_end"][max(start - 1, 0) : stop].tolist()
+    begins = ends[:-1] if start else [0, *ends[:-1]]
+    ends = ends[1:] if start else ends
+    letters = group[f"{name}_letters"][begins[0] : ends[-1]].tobytes()
+    base = begins[0]
+    return [letters[a - base : b - base] for a, b in zip(begins, ends, strict=True)]
+
+
+def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[bytes]:
+    """The texts of these numbers; reads only the spans that hold some of them."""
+    texts: dict[int, bytes] = {}
+    wanted = np.unique(numbers)
+    for here in np.split(wanted, np.flatnonzero(np.diff(wanted // PICK_SPAN)) + 1):
+        if len(here):
+            first, last = int(here[0]), int(here[-1])
+            span = _read_texts(group, name, first, last + 1)
+            texts.update((number, span[number - first]) for number in here.tolist())
+    return [texts[number] for number in numbers.tolist()]
+
+
+class _Items:
+    def __init__(self, file: h5py.File, model: str, item: str) -> None:
+        group = file.create_group(f"items/{model}")
+        self._keys = Appendable(group, "key", "u1", width=KEY_BYTES)
+        self._lengths = Appendable(group, "length", "i4")
+        # proteins are handed over as text too; DNA is found in the input by its coordinates
+        self._texts = _Texts(group, "text") if item == "protein" else None
+
+    def append(self, keys: list[bytes], texts: list[bytes]) -> None:
+        self._keys.append(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
+        self._lengths.append(np.fromiter(map(len, texts), dtype=np.int32, count=len(texts)))
+        if self._texts:
+            self._texts.append(texts)
+
+
+def _columns(group: h5py.Group, dtypes: MappingProxyType[str, str]) -> dict[str, Appendable]:
+    return {name: Appendable(group, name, dtype) for name, dtype in dtypes.items()}
+
+
+def _append(columns: dict[str, Appendable], block: Columns) -> None:
+    for name, column in columns.items():
+        column.append(block[name])

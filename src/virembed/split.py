@@ -1,0 +1,283 @@
+"""SPLIT: the files of a sample in, its manifest and its chunks out.
+
+One pass over the records in batches; what stays in memory is the index of distinct items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from virembed.errors import CombinedInputError, UsageError
+from virembed.fasta import RecordBatch, read_batches
+from virembed.frames import NO_FRAME_CODE, FrameRows, FrameRules, find_frames
+from virembed.items import ChunkWriter, ItemIndex
+from virembed.layout import MODELS, Flag, ModelSlot
+from virembed.manifest import (
+    EMPTY,
+    OK,
+    PROTEIN_ROWS,
+    TOO_SHORT,
+    WINDOW_ROWS,
+    Columns,
+    ManifestWriter,
+    new_manifest,
+)
+from virembed.record_ids import REFUSE, RecordIds, Source
+from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
+from virembed.windows import Windows, cut_windows
+
+Int64s = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSettings:
+    """How a sample is cut.
+
+    rules:           "exact" or "virnucpro", for windows and frames
+    duplicate_ids:   "refuse" or "suffix"
+    min_record_bp:   shorter records give no rows and are listed as lost
+    chunk_limits:    letters per chunk, by model
+    """
+
+    window_bp: int
+    rules: str
+    genetic_code: int
+    duplicate_ids: str
+    min_record_bp: int
+    chunk_limits: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """What the command reports: counts by name, and the number of chunks by model."""
+
+    manifest: Path
+    counts: dict[str, int]
+    num_chunks: dict[str, int]
+
+
+def split_sample(
+    sources: list[Source], *, sample: str, out_dir: Path, settings: SplitSettings
+) -> SplitResult:
+    """Writes SAMPLE.manifest.h5 and chunks/MODEL/*; nothing is left behind after an error.
+
+    Raises:
+        InputError: a file is damaged, no nucleotide FASTA or FASTQ, or an id is repeated.
+    """
+    if not SAFE_SAMPLE.fullmatch(sample):
+        raise UsageError(f"--sample {sample!r}: cannot be a file name everywhere", SAFE_SAMPLE_HINT)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / f"{sample}.manifest.h5"
+    with ExitStack() as stack:
+        chunks = {
+            model.name: stack.enter_context(
+                ChunkWriter(
+                    out_dir / "chunks" / model.name,
+                    sample=sample,
+                    model=model,
+                    limit=settings.chunk_limits[model.name],
+                )
+            )
+            for model in MODELS
+        }
+        writer = stack.enter_context(new_manifest(path))
+        return _Splitter(writer, chunks, settings).run(sources, sample, path)
+
+
+class _Splitter:
+    def __init__(
+        self, writer: ManifestWriter, chunks: dict[str, ChunkWriter], settings: SplitSettings
+    ) -> None:
+        self.writer, self.chunks, self.settings = writer, chunks, settings
+        self.rules = FrameRules(settings.rules, settings.genetic_code)
+        self.ids = RecordIds()
+        self.counts: Counter[str] = Counter()
+        self.indexes = {model.name: ItemIndex() for model in MODELS}
+
+    def run(self, sources: list[Source], sample: str, path: Path) -> SplitResult:
+        for source in sources:
+            self.ids.start_file(source)
+            for batch in read_batches(source.path, name=source.name):
+                self.ids.add(batch.ids)
+                self._add(batch)
+        self._settle_ids()
+        self.writer.finish(
+            sample=sample,
+            settings=self._provenance(sources),
+            chunks={name: [*c.starts, c.num_items] for name, c in self.chunks.items()},
+        )
+        num_chunks = {name: len(chunk.starts) for name, chunk in self.chunks.items()}
+        return SplitResult(path, dict(self.counts), num_chunks)
+
+    def _add(self, batch: RecordBatch) -> None:
+        """Records of one file, every distinct sequence worked on once."""
+        first_record = self.counts["records_in"]
+        distinct = {sequence: i for i, sequence in enumerate(dict.fromkeys(batch.sequences))}
+        sequence_of = np.fromiter(
+            map(distinct.__getitem__, batch.sequences), dtype=np.int64, count=len(batch.sequences)
+        )
+        sequences = list(distinct)
+        length = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        used = np.where(length >= self.settings.min_record_bp, length, 0)
+        windows = cut_windows(used, window_bp=self.settings.window_bp, rules=self.settings.rules)
+        rows = find_frames(sequences, windows, self.rules)
+
+        copies = np.bincount(sequence_of, minlength=len(sequences))
+        self._count(rows, windows, copies)
+        table = _row_columns(rows, windows, used, self.settings.window_bp)
+        for model in MODELS:
+            table[model.name] = self._number(model, rows)
+        spread, record = _spread(windows.record[rows.window], sequence_of, len(sequences))
+        table = {name: column[spread] for name, column in table.items()}
+        table["record"] = first_record + record
+        for block, chosen in _blocks(table["frame"]).items():
+            self.writer.add_rows(block, {n: column[chosen] for n, column in table.items()})
+        self._add_records(batch, length[sequence_of], windows, sequence_of, table)
+
+    def _number(self, model: ModelSlot, rows: FrameRows) -> Int64s:
+        """Item of each row, -1 for a row without one; new items go to manifest and chunks."""
+        texts = rows.dna if model.item == "dna" else rows.proteins
+        has_item = np.fromiter(map(bool, texts), dtype=np.bool_, count=len(texts))
+        items = np.full(len(texts), -1, dtype=np.int64)
+        found = self.indexes[model.name].add([text for text in texts if text])
+        items[has_item], keys, new_texts = found
+        self.writer.add_items(model.name, keys, new_texts)
+        self.chunks[model.name].add(keys, new_texts)
+        return items
+
+    def _add_records(
+        self,
+        batch: RecordBatch,
+        length: Int64s,
+        windows: Windows,
+        sequence_of: Int64s,
+        table: Columns,
+    ) -> None:
+        first, num_records = self.counts["records_in"], len(batch.ids)
+        num_windows = np.bincount(windows.record, minlength=sequence_of.max() + 1)[sequence_of]
+        status = np.where(length == 0, EMPTY, np.where(num_windows == 0, TOO_SHORT, OK))
+        position = table["record"] - first
+        is_window = table["frame"] == NO_FRAME_CODE
+        self.writer.add_records(
+            batch.ids,
+            {
+                "length_bp": length,
+                "num_windows": num_windows,
+                "num_protein_rows": np.bincount(position[~is_window], minlength=num_records),
+                "num_window_rows": np.bincount(position[is_window], minlength=num_records),
+                "status": status,
+            },
+        )
+        lost = np.flatnonzero(status != OK).tolist()
+        self.writer.add_lost([first + i for i in lost], [self._lost(int(length[i])) for i in lost])
+        self.counts["records_in"] += num_records
+        self.counts["bases_in"] += int(length.sum())
+        for name, code in (("ok", OK), ("empty", EMPTY), ("too_short", TOO_SHORT)):
+            self.counts[f"records_{name}"] += int((status == code).sum())
+
+    def _lost(self, length: int) -> tuple[str, str, str]:
+        if not length:
+            return "split", "empty", "the record has no letters"
+        return "split", "too_short", f"{length} bp, less than {self.settings.min_record_bp}"
+
+    def _count(self, rows: FrameRows, windows: Windows, copies: Int64s) -> None:
+        """Adds to the accounting; each distinct sequence counts once per record that has it."""
+        per_window = copies[windows.record]
+        per_row = per_window[rows.window]
+        is_window = rows.frame == NO_FRAME_CODE
+        self.counts["windows"] += int(per_window.sum())
+        self.counts["windows_no_open_frame"] += int(per_row[is_window].sum())
+        for name, frames in rows.num_frames.items():
+            self.counts[f"frames_{name}"] += int((frames * per_window).sum())
+        self.counts["codons_ambiguous"] += int((rows.num_ambiguous_codons * per_row).sum())
+
+    def _settle_ids(self) -> None:
+        if self.settings.duplicate_ids == REFUSE:
+            errors = self.ids.errors()
+            if errors:
+                raise CombinedInputError(errors)
+            return
+        names = self.ids.new_names()
+        if names:
+            self.writer.rename_records(names)
+            entry = ("split", "renamed", "its id stood in the sample before")
+            self.writer.add_lost(list(names), [entry] * len(names))
+
+    def _provenance(self, sources: list[Source]) -> dict[str, object]:
+        return {
+            "params": {
+                "window_bp": self.settings.window_bp,
+                "rules": self.settings.rules,
+                "genetic_code": self.settings.genetic_code,
+                "duplicate_ids": self.settings.duplicate_ids,
+                "min_record_bp": self.settings.min_record_bp,
+            },
+            "inputs": [
+                {"name": os.path.basename(source.name), "sha256": _sha256(source.path)}
+                for source in sources
+            ],
+            "counts": dict(self.counts),
+            "letters": {name: chunk.num_letters for name, chunk in self.chunks.items()},
+        }
+
+
+def _row_columns(rows: FrameRows, windows: Windows, length: Int64s, window_bp: int) -> Columns:
+    start, end = windows.start[rows.window], windows.end[rows.window]
+    record_length = length[windows.record[rows.window]]
+    is_short = (record_length > window_bp) & (end - start < window_bp)
+    return {
+        "window": windows.index[rows.window],
+        "frame": rows.frame,
+        "start": start,
+        "end": end,
+        "dna_start": rows.dna_start,
+        "dna_end": rows.dna_end,
+        "protein_len": rows.protein_len,
+        "n_ambiguous": rows.n_ambiguous,
+        "flags": rows.flags | is_short * int(Flag.SHORT_LAST_WINDOW),
+    }
+
+
+def _spread(row_sequence: Int64s, sequence_of: Int64s, num_sequences: int) -> tuple[Int64s, Int64s]:
+    """From rows of distinct sequences to rows of records.
+
+    Args:
+        row_sequence: sequence of each row, ascending.
+        sequence_of: sequence of each record.
+
+    Returns:
+        The row each row of the records is a copy of, and the record it belongs to.
+    """
+    per_sequence = np.bincount(row_sequence, minlength=num_sequences)
+    first_row = np.cumsum(per_sequence) - per_sequence
+    per_record = per_sequence[sequence_of]
+    record = np.repeat(np.arange(len(sequence_of)), per_record)
+    within = np.arange(len(record)) - np.repeat(np.cumsum(per_record) - per_record, per_record)
+    return first_row[sequence_of][record] + within, record
+
+
+def _blocks(frame: Int64s) -> dict[str, npt.NDArray[np.bool_]]:
+    is_window = frame == NO_FRAME_CODE
+    return {PROTEIN_ROWS: ~is_window, WINDOW_ROWS: is_window}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for block in _read_blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            yield block
