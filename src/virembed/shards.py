@@ -1,0 +1,142 @@
+"""The shard, the file one EMBED task writes: the vectors of a chunk, and how they came about.
+
+/            attributes: format, chunk, weights card and settings as JSON, sha256 of the vectors
+key          uint8 [items, 16]
+num_tokens   int32 [items]
+vector       float16 [items, D], contiguous, so that it can be mapped into memory
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from virembed.errors import IncompleteError
+from virembed.h5 import new_file, open_complete
+
+FORMAT = "virembed.shard/1"
+SUFFIX = ".shard.h5"
+_REMEDY = "Remove the shard and run its EMBED task again."
+_HASH_ROWS = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIdentity:
+    """What all shards of a model must have in common to be collected into one matrix.
+
+    model:          "esm2" or "dnaberts"
+    weights_sha256: of the tensors
+    precision:      type of the matrix products
+    pooling:        in words
+    virembed:       version of the program that embedded
+    """
+
+    model: str
+    weights_sha256: str
+    dim: int
+    precision: str
+    pooling: str
+    virembed: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrigin:
+    """What may differ between shards: how and how fast a chunk was embedded.
+
+    reasons: why device, precision, attention and tokens per pack are what they are
+    seconds: load, tokenize, loop
+    """
+
+    chunk: str
+    device: str
+    attention: str
+    tokens_per_pack: int
+    reasons: dict[str, str]
+    software: dict[str, str]
+    num_packs: int
+    fill_tokens: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished shard; `vectors` is mapped, not read."""
+
+    path: Path
+    identity: ShardIdentity
+    origin: ShardOrigin
+    keys: npt.NDArray[np.uint8]
+    num_tokens: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float16]
+
+
+def write_shard(
+    path: Path,
+    *,
+    identity: ShardIdentity,
+    origin: ShardOrigin,
+    keys: list[bytes],
+    num_tokens: npt.NDArray[np.int64],
+    vectors: npt.NDArray[np.float16],
+) -> None:
+    """Writes a shard; it has its name only when it is whole."""
+    with new_file(path) as file:
+        file.create_dataset("key", data=np.frombuffer(b"".join(keys), "u1").reshape(-1, 16))
+        file.create_dataset("num_tokens", data=num_tokens.astype("i4"))
+        file.create_dataset("vector", data=vectors.astype("<f2", copy=False))
+        file.attrs["format"] = FORMAT
+        file.attrs["identity"] = json.dumps(asdict(identity), sort_keys=True)
+        file.attrs["origin"] = json.dumps(asdict(origin), sort_keys=True)
+        file.attrs["vector_sha256"] = _sha256(vectors)
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[Shard]:
+    """A shard, its vectors compared with their checksum.
+
+    Raises:
+        IncompleteError: not a finished shard, or altered since it was written.
+    """
+    with open_complete(path, kind="shard", remedy=_REMEDY) as file:
+        if file.attrs.get("format") != FORMAT:
+            raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
+        vectors = _mapped(path, file["vector"])
+        if _sha256(vectors) != file.attrs["vector_sha256"]:
+            raise IncompleteError(f"{path}: its vectors do not match their checksum", _REMEDY)
+        yield Shard(
+            path,
+            identity=ShardIdentity(**json.loads(file.attrs["identity"])),
+            origin=ShardOrigin(**json.loads(file.attrs["origin"])),
+            keys=file["key"][:],
+            num_tokens=file["num_tokens"][:],
+            vectors=vectors,
+        )
+
+
+def differing_fields(one: ShardIdentity, other: ShardIdentity) -> list[str]:
+    """Fields in which two identities differ, as "name: this, not that"."""
+    pairs = ((f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return [f"{name}: {a}, not {b}" for name, a, b in pairs if a != b]
+
+
+def _mapped(path: Path, dataset: h5py.Dataset) -> Any:
+    offset = dataset.id.get_offset()
+    if offset is None:  # no items, no storage
+        return np.zeros(dataset.shape, dtype=dataset.dtype)
+    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
+
+
+def _sha256(vectors: npt.NDArray[np.float16]) -> str:
+    digest = hashlib.sha256()
+    for first in range(0, len(vectors), _HASH_ROWS):
+        digest.update(np.ascontiguousarray(vectors[first : first + _HASH_ROWS]).data)
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""`weights.json`, the identity card of a converted weights directory. Needs no torch.
+
+A weights directory holds real files only (no links: containers mount a directory, not what its
+links point to):
+
+    weights.json         this card
+    model.safetensors    tensors under the names of the original model, heads left out
+    tokenizer.json       DNABERT-S only
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from virembed.errors import WeightsError
+
+CARD = "weights.json"
+TENSORS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+FORMAT = "virembed.weights/1"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """Which model, where from, and the checksums that prove it.
+
+    model:     "esm2" or "dnaberts" (a name of `layout.MODELS`)
+    name:      such as "esm2_t33_650M_UR50D"
+    dim:       D, width of an embedding
+    num_layers, num_heads, ffn_dim, vocab_size: the sizes of the model
+    config:    what else the forward pass needs (token_dropout, layer_norm_eps, ...)
+    random:    True if the weights were made by `virembed weights random`: no biology in the vectors
+    files:     sha256 of each file beside the card, by name
+    source:    sha256 of each file the conversion read, by name
+    """
+
+    model: str
+    name: str
+    dim: int
+    num_layers: int
+    num_heads: int
+    ffn_dim: int
+    vocab_size: int
+    config: dict[str, Any]
+    random: bool
+    files: dict[str, str]
+    source: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the tensors: what `weights_sha256` means everywhere."""
+        return self.files[TENSORS]
+
+
+def write_info(directory: Path, info: WeightsInfo) -> None:
+    text = json.dumps({"format": FORMAT, **asdict(info)}, indent=2, sort_keys=True)
+    (directory / CARD).write_text(text + "\n")
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """The card of a weights directory, or the card itself.
+
+    Raises:
+        WeightsError: there is no card, or it is not one of ours.
+    """
+    card = path / CARD if path.is_dir() else path
+    remedy = "Make the directory with `virembed weights convert`."
+    try:
+        fields = json.loads(card.read_text())
+    except FileNotFoundError:
+        raise WeightsError(f"{card}: there is no such file", remedy) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{card}: cannot be read ({error})", remedy) from None
+    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+        raise WeightsError(f"{card}: not a weights card of format {FORMAT}", remedy)
+    try:
+        return WeightsInfo(**fields)
+    except TypeError as error:
+        raise WeightsError(f"{card}: incomplete ({error})", remedy) from None
