@@ -1,0 +1,101 @@
+"""The accounting of a sample: every record, window, frame and row, and identities between them.
+
+The same numbers stand in the result file, in its summary and in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from virembed.errors import IncompleteError
+
+# left side = sum of the right side; "6 windows" is six times windows
+IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "records_in",
+        (
+            "records_ok",
+            "records_empty",
+            "records_too_short",
+            "records_not_dna",
+            "records_duplicate_id",
+            "records_failed",
+        ),
+    ),
+    ("windows", ("windows_with_open_frame", "windows_no_open_frame")),
+    ("frames_looked_at", ("frames_open", "frames_with_stop", "frames_empty")),
+    ("rows", ("n_protein_rows", "windows_no_open_frame")),
+    ("n_protein_rows", ("frames_open",)),
+    ("n_protein_rows", ("esm2_ok", "esm2_failed")),
+    ("rows", ("dnaberts_ok", "dnaberts_failed")),
+    ("esm2_ok", ("esm2_unique", "esm2_copied")),
+    ("dnaberts_ok", ("dnaberts_unique", "dnaberts_copied")),
+)
+SPLIT_COUNTS = (
+    "records_in",
+    *IDENTITIES[0][1],
+    "bases_in",
+    "windows",
+    "windows_no_open_frame",
+    "frames_open",
+    "frames_with_stop",
+    "frames_empty",
+    "codons_ambiguous",
+)
+
+
+def accounting(
+    split_counts: Mapping[str, int],
+    *,
+    num_rows: int,
+    num_protein_rows: int,
+    found: Mapping[str, tuple[int, int]],
+    num_tokens: Mapping[str, int],
+) -> dict[str, int]:
+    """All counts of a sample.
+
+    Args:
+        split_counts: what SPLIT counted while it read.
+        num_rows, num_protein_rows: rows there are in the result, counted as they were written.
+        found: by model: vectors written for the first row of an item, and for further rows.
+        num_tokens: by model, over the distinct items.
+
+    Raises:
+        IncompleteError: an identity does not hold.
+    """
+    counts = {name: split_counts.get(name, 0) for name in SPLIT_COUNTS}
+    counts["windows_with_open_frame"] = counts["windows"] - counts["windows_no_open_frame"]
+    counts["frames_looked_at"] = 6 * counts["windows"]
+    counts["rows"], counts["n_protein_rows"] = num_rows, num_protein_rows
+    due = {"esm2": num_protein_rows, "dnaberts": num_rows}
+    for model, (unique, copied) in found.items():
+        counts[f"{model}_unique"], counts[f"{model}_copied"] = unique, copied
+        counts[f"{model}_ok"] = unique + copied
+        counts[f"{model}_failed"] = due[model] - unique - copied
+        counts[f"tokens_{model}"] = num_tokens[model]
+    # nothing is truncated so far, and a vector that is not finite stops the run
+    for name in ("esm2_truncated", "residues_truncated", "dna_truncated", "nonfinite"):
+        counts[name] = 0
+    check_identities(counts)
+    return counts
+
+
+def check_identities(counts: Mapping[str, int]) -> None:
+    """
+    Raises:
+        IncompleteError: names every identity that does not hold.
+    """
+    broken = [
+        f"{left} {counts[left]} is not {' + '.join(f'{name} {counts[name]}' for name in right)}"
+        for left, right in IDENTITIES
+        if counts[left] != sum(counts[name] for name in right)
+    ]
+    broken += [
+        f"{name} is {counts[name]}"
+        for name in ("esm2_failed", "dnaberts_failed", "nonfinite")
+        if counts[name]
+    ]
+    if broken:
+        raise IncompleteError(
+            f"the accounting does not hold: {'; '.join(broken)}", "Run the sample again."
+        )

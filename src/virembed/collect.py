@@ -1,0 +1,272 @@
+"""COLLECT: manifest and shards of a sample in, its result file out.
+
+Block by block of rows: what stays in memory is one number per distinct item. The accounting
+identities are asserted, and the file is read again and verified, before it gets its name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from virembed import __version__
+from virembed.accounting import accounting
+from virembed.atomic import whole_file
+from virembed.errors import IncompleteError
+from virembed.h5 import new_file
+from virembed.join import ItemVectors, join_shards
+from virembed.layout import FRAME_NAMES, MODELS, ModelSlot, row_id
+from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
+from virembed.provenance import README, flag_table, provenance
+from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
+from virembed.shards import Shard, open_shard
+from virembed.verify import verify_result
+from virembed.weights_info import WeightsInfo
+
+Int64s = npt.NDArray[np.int64]
+
+_STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the frame
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where to write: the result, its counts as JSON, and the proteins of its rows."""
+
+    result: Path
+    summary: Path
+    proteins: Path
+
+
+def collect_sample(
+    manifest: Path, *, shards: Sequence[Path], cards: Sequence[WeightsInfo], outputs: Outputs
+) -> dict[str, Any]:
+    """Writes the result of a sample and returns its summary.
+
+    Args:
+        cards: one per model. A sample without a protein has no shard that tells how wide its
+            matrix is, and vectors of other weights must not get in.
+
+    Raises:
+        IncompleteError: shards do not make up the sample, or the accounting does not hold.
+    """
+    by_model = {card.model: card for card in cards}
+    missing = [model.name for model in MODELS if model.name not in by_model]
+    if missing:
+        raise IncompleteError(
+            f"no weights card of {', '.join(missing)}", "Give --weights once per model."
+        )
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_manifest(manifest))
+        found = [stack.enter_context(open_shard(path)) for path in shards]
+        collector = _Collector(opened, join_shards(opened, found, by_model), by_model)
+        collector.require_space(outputs.result.absolute().parent)
+        with (
+            whole_file(outputs.summary) as summary_path,
+            whole_file(outputs.proteins) as proteins_path,
+            new_file(outputs.result, check=verify_result) as file,
+            proteins_path.open("wb") as proteins,
+        ):
+            summary = collector.run(file, proteins)
+            summary_path.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
+            return summary
+
+
+class _Collector:
+    def __init__(
+        self,
+        manifest: Manifest,
+        vectors: Mapping[str, ItemVectors],
+        cards: Mapping[str, WeightsInfo],
+    ) -> None:
+        self.manifest, self.vectors, self.cards = manifest, vectors, cards
+        self.num_protein_rows = manifest.num_rows(PROTEIN_ROWS)
+        self.num_rows = self.num_protein_rows + manifest.num_rows(WINDOW_ROWS)
+        self.dims = {name: card.dim for name, card in cards.items()}
+        # the first row of each item, 8 bytes per distinct sequence
+        self.source_row = {
+            model.name: np.full(manifest.num_items(model.name), -1, dtype=np.int64)
+            for model in MODELS
+        }
+        self.written = {model.name: 0 for model in MODELS}
+
+    def require_space(self, directory: Path) -> None:
+        needed = expected_bytes(
+            num_rows=self.num_rows, num_protein_rows=self.num_protein_rows, dims=self.dims
+        )
+        free = shutil.disk_usage(directory).free
+        if free < needed:
+            raise IncompleteError(
+                f"{directory}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+                "Make room, or write elsewhere.",
+            )
+
+    def run(self, file: Any, proteins: IO[bytes]) -> dict[str, Any]:
+        writer = ResultWriter(
+            file,
+            num_rows=self.num_rows,
+            num_protein_rows=self.num_protein_rows,
+            num_records=self.manifest.num_records,
+            dims=self.dims,
+        )
+        # no name and no time in the header: the same rows give the same bytes
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=proteins, mtime=0) as fasta:
+            for start in range(0, self.num_rows, BLOCK_ROWS):
+                columns = self._rows(start, min(start + BLOCK_ROWS, self.num_rows))
+                ids = self._row_ids(columns)
+                fasta.write(self._protein_fasta(ids, columns))
+                obs = self._obs(start, columns, writer)
+                writer.write_obs(start, {"row_id": ids, **obs})
+        self._write_records(writer)
+        writer.write_lost(self.manifest.lost())
+        return self._finish(file, writer)
+
+    def _rows(self, start: int, stop: int) -> Columns:
+        """Rows of the result: first those of block A, then those of block B."""
+        border = self.num_protein_rows
+        parts = [
+            self.manifest.rows(PROTEIN_ROWS, min(start, border), min(stop, border)),
+            self.manifest.rows(WINDOW_ROWS, max(start - border, 0), max(stop - border, 0)),
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _row_ids(self, columns: Columns) -> list[str]:
+        records = self.manifest.ids_of_records(columns["record"])
+        frames = [FRAME_NAMES[code] for code in columns["frame"].tolist()]
+        return list(map(row_id, records, columns["window"].tolist(), frames))
+
+    def _protein_fasta(self, ids: list[str], columns: Columns) -> bytes:
+        has_protein = np.flatnonzero(columns["protein_len"])
+        texts = self.manifest.texts_of_items("esm2", columns["esm2"][has_protein])
+        rows = zip(has_protein.tolist(), texts, strict=True)
+        return b"".join(b">%s\n%s\n" % (ids[row].encode(), text) for row, text in rows)
+
+    def _obs(self, start: int, columns: Columns, writer: ResultWriter) -> Columns:
+        """Columns of `obs` for some rows; writes their vectors on the way."""
+        obs = dict(columns)
+        obs["record_id"] = columns["record"]
+        obs["strand"] = _STRAND[columns["frame"]]
+        obs["flags"] = columns["flags"].copy()
+        for model in MODELS:
+            items = columns[model.name].astype(np.int64)
+            has_item = items >= 0
+            source = self._sources(model, items, start)
+            copied = has_item & (source != np.arange(start, start + len(items)))
+            obs["flags"][copied] |= np.uint16(model.flag_copied)
+            obs[f"has_{model.name}"] = has_item
+            obs[f"{model.name}_source_row"] = source
+            obs[f"{model.name}_norm"] = self._write_vectors(model, items, start, writer)
+        return obs
+
+    def _sources(self, model: ModelSlot, items: Int64s, start: int) -> Int64s:
+        """The first row that has the item of each row, -1 for a row without one."""
+        source = self.source_row[model.name]
+        rows = np.flatnonzero((items >= 0) & (source[items] < 0)) if len(source) else items[:0]
+        new_items, first = np.unique(items[rows], return_index=True)
+        source[new_items] = start + rows[first]
+        return np.where(items >= 0, source[items], -1) if len(source) else items
+
+    def _write_vectors(
+        self, model: ModelSlot, items: Int64s, start: int, writer: ResultWriter
+    ) -> npt.NDArray[np.float32]:
+        """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
+        norms = np.full(len(items), np.nan, dtype=np.float32)
+        present = np.flatnonzero(items >= 0)
+        # rows with a vector are the first rows: block A for proteins, all rows for DNA
+        for first in range(0, len(present), MATRIX_ROWS):
+            rows = present[first : first + MATRIX_ROWS]
+            vectors = self.vectors[model.name].gather(items[rows])
+            norms[rows] = np.linalg.norm(vectors.astype(np.float32), axis=1)
+            writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
+            self.written[model.name] += len(rows)
+        return norms
+
+    def _write_records(self, writer: ResultWriter) -> None:
+        row, dna_row = 0, self.num_protein_rows
+        for start in range(0, self.manifest.num_records, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, self.manifest.num_records)
+            columns = self.manifest.records(start, stop)
+            row_stop = row + np.cumsum(columns["num_protein_rows"], dtype=np.int64)
+            dna_row_stop = dna_row + np.cumsum(columns["num_window_rows"], dtype=np.int64)
+            writer.write_records(
+                start,
+                self.manifest.record_ids(start, stop),
+                {
+                    "length": columns["length_bp"],
+                    "n_windows": columns["num_windows"],
+                    "n_windows_no_open_frame": columns["num_window_rows"],
+                    "n_rows": columns["num_protein_rows"] + columns["num_window_rows"],
+                    "row_start": row_stop - columns["num_protein_rows"],
+                    "row_stop": row_stop,
+                    "dna_row_start": dna_row_stop - columns["num_window_rows"],
+                    "dna_row_stop": dna_row_stop,
+                },
+                columns["status"],
+            )
+            row, dna_row = int(row_stop[-1]), int(dna_row_stop[-1])
+
+    def _finish(self, file: Any, writer: ResultWriter) -> dict[str, Any]:
+        settings = self.manifest.settings
+        shards = {name: vectors.shards for name, vectors in self.vectors.items()}
+        unique = {name: int((rows >= 0).sum()) for name, rows in self.source_row.items()}
+        counts = accounting(
+            settings["counts"],
+            num_rows=self.num_rows,
+            num_protein_rows=self.num_protein_rows,
+            found={name: (unique[name], self.written[name] - unique[name]) for name in unique},
+            num_tokens={
+                name: sum(int(shard.num_tokens.sum()) for shard in found)
+                for name, found in shards.items()
+            },
+        )
+        file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        writer.finish(
+            sample=self.manifest.sample,
+            uns={
+                "accounting": counts,
+                "flags": flag_table(),
+                "provenance": provenance(settings, cards=self.cards, shards=shards),
+                "params_json": json.dumps(settings["params"], sort_keys=True),
+                "README": README,
+            },
+        )
+        return {
+            "sample": self.manifest.sample,
+            "status": "ok" if self.num_rows else "empty",
+            "virembed": __version__,
+            "accounting": counts,
+            "params": settings["params"],
+            "inputs": settings["inputs"],
+            "models": {
+                name: _model_summary(self.cards[name], found) for name, found in shards.items()
+            },
+        }
+
+
+def _model_summary(card: WeightsInfo, shards: Sequence[Shard]) -> dict[str, Any]:
+    num_tokens = sum(int(shard.num_tokens.sum()) for shard in shards)
+    seconds = {
+        part: round(sum(shard.origin.seconds[part] for shard in shards), 3)
+        for part in ("load", "tokenize", "loop")
+    }
+    return {
+        "weights": card.name,
+        "weights_sha256": card.sha256,
+        "random_weights": card.random,
+        "num_chunks": len(shards),
+        "num_tokens": num_tokens,
+        "tokens_per_s": round(num_tokens / seconds["loop"], 1) if seconds["loop"] else None,
+        "seconds": seconds,
+        "devices": sorted({shard.origin.device for shard in shards}),
+        "reasons": shards[0].origin.reasons if shards else {},
+        "software": shards[0].origin.software if shards else {},
+    }

@@ -1,0 +1,65 @@
+"""`virembed info`: a result file in a dozen lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import h5py
+
+from virembed.h5 import open_complete
+from virembed.layout import MODELS
+
+
+@click.command(short_help="Show what is in a result file.")
+@click.argument("file", type=click.Path(path_type=Path))
+def info(file: Path) -> None:
+    """Show what is in a result FILE and how it was made."""
+    remedy = "Give the SAMPLE.h5 of a finished run."
+    with open_complete(file, kind="result file", remedy=remedy) as opened:
+        for line in _lines(file, opened):
+            click.echo(line)
+
+
+def _lines(path: Path, file: h5py.File) -> Iterator[str]:
+    counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
+    made = file["uns/provenance"]
+    yield f"{path}  {path.stat().st_size / 1e6:,.1f} MB"
+    yield f"sample     {file.attrs['sample']}, collected {file.attrs['created']}"
+    yield f"made by    {_text(made['pipeline'])}, schema {file.attrs['schema_version']}"
+    yield f"input      {', '.join(made['input/names'].asstr()[:])}"
+    yield f"records    {counts['records_in']:,}, of which without rows {_without_rows(counts):,}"
+    windows = made["windows"]
+    yield (
+        f"windows    {counts['windows']:,} of {windows['length'][()]} bp, rules "
+        f"{_text(windows['rule'])}, genetic code {windows['genetic_code'][()]}"
+    )
+    yield (
+        f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
+        f"{counts['windows_no_open_frame']:,} windows without one"
+    )
+    for model in MODELS:
+        yield f"{model.obsm:<10} {_matrix(file, model.name, model.obsm, counts)}"
+    for model in MODELS:
+        if made[model.name]["random_weights"][()]:
+            yield f"WARNING    {model.obsm} comes from random weights: there is no biology in it"
+
+
+def _matrix(file: h5py.File, model: str, obsm: str, counts: dict[str, int]) -> str:
+    made = file[f"uns/provenance/{model}"]
+    return (
+        f"{counts[f'{model}_ok']:,} x {file[f'obsm/{obsm}'].shape[1]} "
+        f"{_text(made['stored_dtype'])}, {_text(made['model_id'])}, "
+        f"products in {_text(made['compute_dtype'])} on "
+        f"{_text(made['device'])}, {counts[f'{model}_copied']:,} copied from identical sequences"
+    )
+
+
+def _without_rows(counts: dict[str, int]) -> int:
+    return counts["records_in"] - counts["records_ok"]
+
+
+def _text(dataset: Any) -> str:
+    return str(dataset.asstr()[()])

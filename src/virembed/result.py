@@ -1,0 +1,233 @@
+"""The result file `SAMPLE.h5`: its tables, columns and matrices, and how they are filled.
+
+An AnnData file (see `anndata_encoding`) that h5py alone reads as well. Rows: first every open
+frame (block A), then every window without one (block B), each in input order. Written as a stream:
+memory does not grow with the sample. Every column and matrix has a checksum per block of rows.
+
+    obs/                the rows: ids, coordinates, flags
+    obsm/X_esm2         float16 [rows, D], NaN (and no space on disk) in block B
+    obsm/X_dnaberts     float16 [rows, D]
+    uns/records, lost   what became of every input record; the exceptions
+    uns/accounting, stats, provenance, integrity, flags, params_json, README
+
+A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from virembed import anndata_encoding as ad
+from virembed.h5 import STRING
+from virembed.layout import FRAME_NAMES, MODELS, SCHEMA_VERSION
+from virembed.manifest import STATUSES
+
+BLOCK_ROWS = 1 << 16  # rows per checksum
+MATRIX_ROWS = 1 << 13  # rows of vectors in memory at a time
+MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
+NO_FILE_SPACE = 1 << 20  # what tables and groups take beside the rows
+
+OBS_COLUMNS = MappingProxyType(
+    {
+        "window": "i4",
+        "start": "i4",
+        "end": "i4",
+        "strand": "i1",
+        "dna_start": "i4",
+        "dna_end": "i4",
+        "protein_len": "i4",
+        "n_ambiguous": "i4",
+        "has_esm2": "?",
+        "has_dnaberts": "?",
+        "flags": "u2",
+        "esm2_source_row": "i4",
+        "esm2_norm": "f4",
+        "dnaberts_norm": "f4",
+    }
+)
+RECORD_TABLE = MappingProxyType(
+    {
+        "length": "i8",
+        "n_windows": "i4",
+        "n_windows_no_open_frame": "i4",
+        "n_rows": "i4",
+        "row_start": "i8",
+        "row_stop": "i8",
+        "dna_row_start": "i8",
+        "dna_row_stop": "i8",
+    }
+)
+
+Columns = Mapping[str, Any]
+
+
+class ResultWriter:
+    """Fills a result file block by block, in row order."""
+
+    def __init__(
+        self, file: h5py.File, *, num_rows: int, num_protein_rows: int, num_records: int,
+        dims: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        self._file = ad.encode(file, "anndata", "0.1.0")
+        self._num_protein_rows = num_protein_rows
+        obs = ad.new_dataframe(
+            file, "obs", index="row_id", columns=["record_id", "frame", *OBS_COLUMNS]
+        )
+        self._obs = {"row_id": ad.new_column(obs, "row_id", num_rows, STRING)}
+        self._obs["record_id"], self._categories = ad.new_categorical(
+            obs, "record_id", num_rows, "i4", num_categories=num_records
+        )
+        self._obs["frame"], frames = ad.new_categorical(
+            obs, "frame", num_rows, "i1", num_categories=len(FRAME_NAMES)
+        )
+        frames[:] = FRAME_NAMES
+        for name, dtype in OBS_COLUMNS.items():
+            self._obs[name] = ad.new_column(obs, name, num_rows, dtype)
+        var = ad.new_dataframe(file, "var", index="_index", columns=[])
+        ad.new_column(var, "_index", 0, STRING)
+        ad.new_empty_x(file, num_rows)
+        obsm = ad.new_dict(file, "obsm")
+        self._matrices = {
+            model.obsm: ad.new_matrix(
+                obsm, model.obsm, (num_rows, dims[model.name]), chunk_bytes=MATRIX_CHUNK_BYTES
+            )
+            for model in MODELS
+        }
+        self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
+        for name in ("varm", "obsp", "varp", "layers"):
+            ad.new_dict(file, name)
+        self._uns = ad.new_dict(file, "uns")
+        self._records = self._new_records(num_records)
+        self.checksums = Checksums()
+
+    def write_obs(self, start: int, columns: Columns) -> None:
+        """Rows of `obs` from `start` on, whole blocks of `BLOCK_ROWS` but the last.
+
+        Args:
+            columns: row_id (strings), record_id and frame (codes), and all of `OBS_COLUMNS`.
+        """
+        for name, dataset in self._obs.items():
+            values = columns[name]
+            dataset[start : start + len(values)] = values
+            self.checksums.add(f"obs_{name}", start, stored_bytes(values, dataset.dtype))
+
+    def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> None:
+        """At most `MATRIX_ROWS` rows of a matrix, in order."""
+        self._matrices[obsm][start : start + len(vectors)] = vectors
+        self.checksums.add(obsm, start, np.ascontiguousarray(vectors, dtype="<f2").data)
+        self._stats[obsm].add(vectors)
+
+    def write_records(
+        self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
+    ) -> None:
+        part = slice(start, start + len(ids))
+        self._categories[part] = ids
+        self._records["record_id"][part] = ids
+        self._records["status"][part] = status
+        for name in RECORD_TABLE:
+            self._records[name][part] = columns[name]
+        self.checksums.add("records_record_id", start, stored_bytes(ids, STRING))
+
+    def write_lost(self, lost: Mapping[str, list[str]]) -> None:
+        columns = [name for name in lost if name != "id"]
+        group = ad.new_dataframe(self._uns, "lost", index="id", columns=columns)
+        for name, values in lost.items():
+            ad.new_column(group, name, len(values), STRING)[:] = values
+
+    def finish(self, *, sample: str, uns: Mapping[str, Any]) -> None:
+        """Everything that is known once all rows are written."""
+        for name, value in uns.items():
+            ad.write_value(self._uns, name, value)
+        stats = {name: statistics.sums() for name, statistics in self._stats.items()}
+        ad.write_value(self._uns, "stats", stats)
+        integrity = {"block_rows": BLOCK_ROWS, **self.checksums.hex()}
+        ad.write_value(self._uns, "integrity", integrity)
+        self._file.attrs.create("schema_version", SCHEMA_VERSION, dtype=STRING)
+        self._file.attrs.create("sample", sample, dtype=STRING)
+
+    def _new_records(self, num_records: int) -> dict[str, h5py.Dataset]:
+        group = ad.new_dataframe(
+            self._uns, "records", index="record_id", columns=[*RECORD_TABLE, "status"]
+        )
+        columns = {"record_id": ad.new_column(group, "record_id", num_records, STRING)}
+        columns["status"], names = ad.new_categorical(
+            group, "status", num_records, "i1", num_categories=len(STATUSES)
+        )
+        names[:] = STATUSES
+        for name, dtype in RECORD_TABLE.items():
+            columns[name] = ad.new_column(group, name, num_records, dtype)
+        return columns
+
+
+def expected_bytes(*, num_rows: int, num_protein_rows: int, dims: Mapping[str, int]) -> int:
+    """Size of a finished file, to be compared with the free space before the first byte."""
+    return (
+        NO_FILE_SPACE
+        + 2 * num_protein_rows * dims["esm2"]
+        + 2 * num_rows * dims["dnaberts"]
+        + 110 * num_rows
+    )
+
+
+class Checksums:
+    """sha256 of each column and matrix, per block of `BLOCK_ROWS` rows."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[int, Any]] = {}
+        self._done: dict[str, list[str]] = {}
+
+    def add(self, name: str, start: int, content: Any) -> None:
+        block = start // BLOCK_ROWS
+        number, digest = self._open.get(name, (-1, None))
+        if number != block:
+            self._close(name)
+            digest = hashlib.sha256()
+            self._open[name] = (block, digest)
+        digest.update(content)
+
+    def hex(self) -> dict[str, list[str]]:
+        for name in list(self._open):
+            self._close(name)
+        return self._done
+
+    def _close(self, name: str) -> None:
+        if name in self._open:
+            self._done.setdefault(name, []).append(self._open.pop(name)[1].hexdigest())
+
+
+class _Statistics:
+    """Number, mean and sum of squared deviations per dimension, merged block by block (Chan)."""
+
+    def __init__(self, dim: int) -> None:
+        self._n = 0
+        self._mean = np.zeros(dim)
+        self._m2 = np.zeros(dim)
+
+    def add(self, vectors: npt.NDArray[np.float16]) -> None:
+        if not len(vectors):
+            return
+        values = vectors.astype(np.float64)
+        n, mean = len(values), values.mean(axis=0)
+        m2 = np.square(values - mean).sum(axis=0)
+        delta = mean - self._mean
+        total = self._n + n
+        self._mean += delta * n / total
+        self._m2 += m2 + np.square(delta) * self._n * n / total
+        self._n = total
+
+    def sums(self) -> dict[str, Any]:
+        return {"n": self._n, "mean": self._mean, "m2": self._m2}
+
+
+def stored_bytes(values: Any, dtype: Any) -> Any:
+    """What is hashed of a column: little-endian numbers, or texts each followed by a newline."""
+    if dtype == STRING:
+        return "".join(f"{text}\n" for text in values).encode()
+    return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).data

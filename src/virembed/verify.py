@@ -1,0 +1,99 @@
+"""Proof that a result file is complete and as it was written: structure, identities, checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from virembed.accounting import check_identities
+from virembed.errors import IncompleteError
+from virembed.h5 import STRING, open_complete
+from virembed.layout import MODELS, SCHEMA_VERSION
+from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, Checksums, stored_bytes
+
+_REMEDY = "Copy the file again, or run COLLECT again with -resume."
+
+
+def verify_result(path: Path) -> int:
+    """Number of rows of a file that is proven to be whole.
+
+    Raises:
+        IncompleteError: names what is missing or altered, and in which rows.
+    """
+    with open_complete(path, kind="result file", remedy=_REMEDY) as file:
+        problems = list(_problems(path, file))
+        if problems:
+            raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
+        return len(file["obs/row_id"])
+
+
+def _problems(path: Path, file: h5py.File) -> Iterator[str]:
+    version = file.attrs.get("schema_version")
+    if version is None:
+        raise IncompleteError(
+            f"{path}: no result file of virembed, or one that was written again by other software",
+            "Verify the original.",
+        )
+    if version != SCHEMA_VERSION:
+        raise IncompleteError(f"{path}: schema version {version}, not {SCHEMA_VERSION}", _REMEDY)
+    try:
+        counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
+        check_identities(counts)
+        yield from _shape_problems(file, counts)
+        yield from _checksum_problems(file, counts)
+    except KeyError as error:
+        yield f"incomplete: {error.args[0]}"
+    except OSError as error:
+        yield f"damaged: {error}"
+
+
+def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
+    for name in ("row_id", *OBS_COLUMNS):
+        if len(file[f"obs/{name}"]) != counts["rows"]:
+            yield f"obs/{name} has {len(file[f'obs/{name}'])} rows, not {counts['rows']}"
+    for model in MODELS:
+        if len(file[f"obsm/{model.obsm}"]) != counts["rows"]:
+            yield f"obsm/{model.obsm} has not {counts['rows']} rows"
+    if len(file["uns/records/record_id"]) != counts["records_in"]:
+        yield f"uns/records has not {counts['records_in']} rows"
+
+
+def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
+    checksums = Checksums()
+    columns = {"row_id": "row_id", "record_id": "record_id/codes", "frame": "frame/codes"}
+    for name in ("row_id", "record_id", "frame", *OBS_COLUMNS):
+        _add_column(checksums, f"obs_{name}", file[f"obs/{columns.get(name, name)}"])
+    _add_column(checksums, "records_record_id", file["uns/records/record_id"])
+    for model in MODELS:
+        num_rows = counts[f"{model.name}_ok"]
+        for start in range(0, num_rows, MATRIX_ROWS):
+            stop = min(start + MATRIX_ROWS, num_rows)
+            vectors = file[f"obsm/{model.obsm}"][start:stop]
+            if not np.isfinite(vectors).all():
+                yield f"obsm/{model.obsm} is not finite in rows {start} to {stop - 1}"
+            checksums.add(model.obsm, start, np.ascontiguousarray(vectors, dtype="<f2").data)
+    stored = {
+        name: list(values.asstr()[:])
+        for name, values in file["uns/integrity"].items()
+        if name != "block_rows"
+    }
+    computed = checksums.hex()
+    for name in sorted(stored.keys() | computed.keys()):
+        blocks = zip_longest(stored.get(name, []), computed.get(name, []))
+        for number, (before, now) in enumerate(blocks):
+            if before != now:
+                first = number * BLOCK_ROWS
+                yield f"{name} was altered in rows {first} to {first + BLOCK_ROWS - 1}"
+
+
+def _add_column(checksums: Checksums, name: str, dataset: h5py.Dataset) -> None:
+    is_text = h5py.check_string_dtype(dataset.dtype) is not None
+    for start in range(0, len(dataset), BLOCK_ROWS):
+        part: Any = dataset.asstr() if is_text else dataset
+        values = part[start : start + BLOCK_ROWS]
+        checksums.add(name, start, stored_bytes(values, STRING if is_text else dataset.dtype))
