@@ -148,7 +148,7 @@ class _Collector:
         has_protein = np.flatnonzero(columns["protein_len"])
         texts = self.manifest.texts_of_items("esm2", columns["esm2"][has_protein])
         rows = zip(has_protein.tolist(), texts, strict=True)
-        return b"".join(b">%s\n%s\n" % (ids[row].encode(), text) for row, text in rows)
+        return "".join(f">{ids[row]}\n{text}\n" for row, text in rows).encode("ascii")
 
     def _obs(self, start: int, columns: Columns, writer: ResultWriter) -> Columns:
         """Columns of `obs` for some rows; writes their vectors on the way."""

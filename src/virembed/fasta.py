@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import dnaio
 from xopen import xopen
@@ -132,7 +132,7 @@ def _open(path: Path) -> BinaryIO:
         head = file.read(6)
     for magic, kind in _COMPRESSIONS.items():
         if head.startswith(magic):
-            return cast(BinaryIO, xopen(path, "rb", threads=0, format=kind))
+            return xopen(path, "rb", threads=0, format=kind)
     return path.open("rb")
 
 

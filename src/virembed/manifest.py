@@ -20,7 +20,7 @@ Knows neither sequences nor vectors.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ class ManifestWriter:
         self._items = {model.name: _Items(file, model.name, model.item) for model in MODELS}
 
     def add_records(self, ids: list[str], columns: Columns) -> None:
-        self._ids.append([record.encode() for record in ids])
+        self._ids.append(ids)
         _append(self._records, columns)
 
     def add_lost(self, records: list[int], entries: list[tuple[str, str, str]]) -> None:
@@ -108,7 +108,7 @@ class ManifestWriter:
 
     def rename_records(self, names: dict[int, str]) -> None:
         """Gives some records another id: rewrites the ids, which are small beside the rows."""
-        self._ids.replace({number: name.encode() for number, name in names.items()})
+        self._ids.replace(names)
 
     def finish(
         self, *, sample: str, settings: dict[str, Any], chunks: dict[str, list[int]]
@@ -164,8 +164,7 @@ class Manifest:
         return {name: self.file["records"][name][start:stop] for name in RECORD_COLUMNS}
 
     def record_ids(self, start: int, stop: int) -> list[str]:
-        texts = _read_texts(self.file["records"], "id", start, stop)
-        return [text.decode() for text in texts]
+        return _read_texts(self.file["records"], "id", start, stop)
 
     def lost(self) -> dict[str, list[str]]:
         """Columns of the exceptions, the id of their record first."""
@@ -180,9 +179,9 @@ class Manifest:
 
     def ids_of_records(self, numbers: npt.NDArray[Any]) -> list[str]:
         """The id of each record asked for, in that order."""
-        return [text.decode() for text in _pick_texts(self.file["records"], "id", numbers)]
+        return _pick_texts(self.file["records"], "id", numbers)
 
-    def texts_of_items(self, model: str, numbers: npt.NDArray[Any]) -> list[bytes]:
+    def texts_of_items(self, model: str, numbers: npt.NDArray[Any]) -> list[str]:
         """The protein of each item asked for; only models that embed proteins have texts."""
         return _pick_texts(self.file[f"items/{model}"], "text", numbers)
 
@@ -206,19 +205,19 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
 
 
 class _Texts:
-    """Many short texts as one: the letters, and where each ends."""
+    """Many short ASCII texts as one: the letters, and where each ends."""
 
     def __init__(self, group: h5py.Group, name: str) -> None:
         self._group, self._name = group, name
         self._letters = Appendable(group, f"{name}_letters", "u1")
         self._ends = Appendable(group, f"{name}_end", "i8")
 
-    def append(self, texts: list[bytes]) -> None:
+    def append(self, texts: Sequence[str]) -> None:
         ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
         self._ends.append(ends + self._letters.size)
-        self._letters.append(np.frombuffer(b"".join(texts), dtype=np.uint8))
+        self._letters.append(np.frombuffer("".join(texts).encode("ascii"), dtype=np.uint8))
 
-    def replace(self, texts: dict[int, bytes]) -> None:
+    def replace(self, texts: dict[int, str]) -> None:
         whole = _read_texts(self._group, self._name, 0, self._ends.size)
         for number, text in texts.items():
             whole[number] = text
@@ -226,20 +225,20 @@ class _Texts:
         _Texts(self._group, self._name).append(whole)
 
 
-def _read_texts(group: h5py.Group, name: str, start: int, stop: int) -> list[bytes]:
+def _read_texts(group: h5py.Group, name: str, start: int, stop: int) -> list[str]:
     if start >= stop:
         return []
     ends = group[f"{name}_end"][max(start - 1, 0) : stop].tolist()
     begins = ends[:-1] if start else [0, *ends[:-1]]
     ends = ends[1:] if start else ends
-    letters = group[f"{name}_letters"][begins[0] : ends[-1]].tobytes()
+    letters = group[f"{name}_letters"][begins[0] : ends[-1]].tobytes().decode("ascii")
     base = begins[0]
     return [letters[a - base : b - base] for a, b in zip(begins, ends, strict=True)]
 
 
-def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[bytes]:
+def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[str]:
     """The texts of these numbers; reads only the spans that hold some of them."""
-    texts: dict[int, bytes] = {}
+    texts: dict[int, str] = {}
     wanted = np.unique(numbers)
     for here in np.split(wanted, np.flatnonzero(np.diff(wanted // PICK_SPAN)) + 1):
         if len(here):
@@ -261,7 +260,7 @@ class _Items:
         self._keys.append(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
         self._lengths.append(np.fromiter(map(len, texts), dtype=np.int32, count=len(texts)))
         if self._texts:
-            self._texts.append(texts)
+            self._texts.append([text.decode("ascii") for text in texts])
 
 
 def _columns(group: h5py.Group, dtypes: MappingProxyType[str, str]) -> dict[str, Appendable]:

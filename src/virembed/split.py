@@ -145,11 +145,13 @@ class _Splitter:
 
     def _number(self, model: ModelSlot, rows: FrameRows) -> Int64s:
         """Item of each row, -1 for a row without one; new items go to manifest and chunks."""
-        texts = rows.dna if model.item == "dna" else rows.proteins
-        has_item = np.fromiter(map(bool, texts), dtype=np.bool_, count=len(texts))
-        items = np.full(len(texts), -1, dtype=np.int64)
-        found = self.indexes[model.name].add([text for text in texts if text])
-        items[has_item], keys, new_texts = found
+        index = self.indexes[model.name]
+        if model.item == "dna":
+            items, keys, new_texts = index.add(rows.dna)
+        else:
+            items = np.full(len(rows.frame), -1, dtype=np.int64)
+            proteins, keys, new_texts = index.add([text for text in rows.proteins if text])
+            items[rows.protein_len > 0] = proteins
         self.writer.add_items(model.name, keys, new_texts)
         self.chunks[model.name].add(keys, new_texts)
         return items

@@ -1,0 +1,64 @@
+# Everything installs itself into .venv and .engine; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+NEXTFLOW := tools/nextflow
+
+.PHONY: help demo test test-quick check format bench clean
+
+help:
+	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
+	@echo "make test        every test that needs no GPU"
+	@echo "make test-quick  the tests that do not start Nextflow"
+	@echo "make check       lint, types, architecture, lint of the pipeline"
+	@echo "make bench       the benchmarks that need no GPU"
+	@echo "make clean       remove what make has made"
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "ERROR $(PYTHON) is older than 3.10. Call make with PYTHON=/path/to/a/newer/python3."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+# the pipeline and its engine
+.venv/run.stamp: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	@echo "Installing virembed into .venv (torch is large: a few minutes)"
+	$(PIP_INSTALL) --editable '.[engine]'
+	@touch $@
+
+# what tests and checks need besides
+.venv/dev.stamp: .venv/run.stamp
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+# an old anndata, beside the newest in .venv: results have to open in both
+.venv-anndata-0.10/stamp: .venv/pyvenv.cfg tests/result/anndata-0.10.txt
+	$(PYTHON) -m venv .venv-anndata-0.10
+	.venv-anndata-0.10/bin/python -m pip install --quiet --disable-pip-version-check -r tests/result/anndata-0.10.txt
+	@touch $@
+
+demo: .venv/run.stamp
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
+
+test: .venv/dev.stamp .venv-anndata-0.10/stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST)
+
+test-quick: .venv/dev.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline"
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(NEXTFLOW) lint -o concise main.nf nextflow.config workflows modules conf
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev.stamp
+	$(BIN)/python benchmarks/split.py
+
+clean:
+	rm -rf .venv .venv-anndata-0.10 .engine demo build .mypy_cache .ruff_cache .pytest_cache
