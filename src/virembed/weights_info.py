@@ -77,6 +77,9 @@ def read_info(path: Path) -> WeightsInfo:
     if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
         raise WeightsError(f"{card}: not a weights card of format {FORMAT}", remedy)
     try:
-        return WeightsInfo(**fields)
+        info = WeightsInfo(**fields)
+        if TENSORS not in info.files:
+            raise TypeError(f"no checksum of {TENSORS}")
     except TypeError as error:
         raise WeightsError(f"{card}: incomplete ({error})", remedy) from None
+    return info

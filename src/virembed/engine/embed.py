@@ -16,8 +16,8 @@ import torch
 
 from virembed.contracts import Encoder, Pack, PackedTokens, Tokenizer
 from virembed.engine.planner import plan_packs
+from virembed.engine.pooling import mean_pool
 from virembed.errors import IncompleteError
-from virembed.models.pooling import mean_pool
 
 PACKS_AHEAD = 4
 FILL_LENGTH = 128  # throw-away sequences are short, their attention costs next to nothing

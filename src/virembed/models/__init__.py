@@ -1,0 +1,1 @@
+"""The two encoders, their tokenizers, and the weights they are built from."""

@@ -1,0 +1,249 @@
+"""DNABERT-S (Zhou et al. 2024, arXiv:2402.08777), encoder only, on packed tokens.
+
+A MosaicBERT: BERT with ALiBi instead of position embeddings, gated feed-forward, LayerNorm after
+each residual sum.
+
+    embeddings    LN(word + token type 0)
+    layer         x = LN(x + attention(x));  x = LN(x + W (GELU(a) * b)),  [a | b] = U x
+
+The numbers are those of the original code on its PyTorch path in fp32.
+
+Shape letters: T packed tokens, N heads, H size of a head, D = N H model size, F feed-forward size,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from virembed.contracts import PackedTokens
+from virembed.models.attention import AttentionFunction
+from virembed.models.weights import (
+    NameTable,
+    Shapes,
+    SourceFormat,
+    Tensors,
+    assign_tensors,
+    expand_shapes,
+    rename,
+    require,
+)
+from virembed.weights_info import WeightsInfo
+
+
+@dataclass(frozen=True, slots=True)
+class DnabertsConfig:
+    num_layers: int
+    num_heads: int
+    dim: int  # D
+    ffn_dim: int  # F
+    vocab_size: int  # V
+    layer_norm_eps: float
+
+    @classmethod
+    def from_info(cls, info: WeightsInfo) -> DnabertsConfig:
+        return cls(
+            num_layers=info.num_layers,
+            num_heads=info.num_heads,
+            dim=info.dim,
+            ffn_dim=info.ffn_dim,
+            vocab_size=info.vocab_size,
+            layer_norm_eps=info.config["layer_norm_eps"],
+        )
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """Slope of each head (Press et al. 2022, arXiv:2108.12409).
+
+    Geometric for a power of two. For other numbers, those of the next lower power, then every
+    second one of the next higher power: appended, not sorted in.
+    """
+    power = 2 ** (num_heads.bit_length() - 1)
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    between = [2 ** (-8 * (2 * head + 1) / (2 * power)) for head in range(num_heads - power)]
+    return slopes + between
+
+
+class Layer(nn.Module):
+    def __init__(self, config: DnabertsConfig) -> None:
+        super().__init__()
+        self.shape = (3, config.num_heads, config.head_dim)
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.out = nn.Linear(config.dim, config.dim)
+        self.attention_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+        self.up = nn.Linear(config.dim, 2 * config.ffn_dim, bias=False)
+        self.down = nn.Linear(config.ffn_dim, config.dim)
+        self.ffn_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        tokens: PackedTokens,
+        slopes: torch.Tensor,
+        attention: AttentionFunction,
+    ) -> torch.Tensor:
+        dtype = self.qkv.weight.dtype  # of the products; x, the residual stream, is fp32
+        q, k, v = self.qkv(x.to(dtype)).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
+        scale = self.shape[-1] ** -0.5
+        attended = attention(q, k, v, tokens, scale=scale, slopes=slopes)
+        x = self.attention_norm(x + self.out(attended.flatten(1)))
+        activated, gate = self.up(x.to(dtype)).chunk(2, dim=-1)  # the first half is activated
+        normed: torch.Tensor = self.ffn_norm(x + self.down(F.gelu(activated) * gate))  # erf GELU
+        return normed
+
+
+class Dnaberts(nn.Module):
+    """An `Encoder` (see `virembed.contracts`)."""
+
+    pool_skip = (0, 0)
+    pooling = "mean over all tokens, [CLS] and [SEP] included"
+
+    def __init__(self, config: DnabertsConfig, *, attention: AttentionFunction) -> None:
+        super().__init__()
+        self.attention = attention
+        self.dim = config.dim
+        self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.token_type_embeddings = nn.Embedding(2, config.dim)
+        self.embedding_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+
+    @torch.inference_mode()
+    def forward(self, tokens: PackedTokens) -> torch.Tensor:
+        """Hidden states after the last layer, fp32 [T, D]."""
+        for hidden in self.states(tokens):  # noqa: B007
+            pass
+        return hidden
+
+    def states(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
+        """fp32 [T, D] after the embedding and after each layer."""
+        x = self.embed(tokens)
+        yield x
+        for layer in self.layers:
+            x = layer(x, tokens, self.slopes, self.attention)
+            yield x
+
+    def embed(self, tokens: PackedTokens) -> torch.Tensor:
+        # All tokens are of type 0, and the row of that type is added to each. Row 0 of the words
+        # is that of [UNK]: a word like any other, not padding.
+        x = self.word_embeddings(tokens.ids) + self.token_type_embeddings.weight[0]
+        normed: torch.Tensor = self.embedding_norm(x)
+        return normed
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Tensors,
+        *,
+        info: WeightsInfo,
+        dtype: torch.dtype,
+        attention: AttentionFunction,
+    ) -> Dnaberts:
+        """`tensors`: those of `tensor_shapes`, on the device of the model."""
+        config = DnabertsConfig.from_info(info)
+        with torch.device("meta"):
+            model = cls(config, attention=attention)
+        own, _ = rename(tensors, MODULE_NAMES, prefixes=(), num_layers=info.num_layers)
+        assign_tensors(model, own, dtype=dtype)
+        device = model.word_embeddings.weight.device
+        model.slopes = torch.tensor(alibi_slopes(config.num_heads), device=device)
+        return model
+
+
+# The tensors of a weights directory: the original `BertModel`'s names, pooler left out.
+TENSOR_AXES = {
+    "embeddings.word_embeddings.weight": "V D",
+    "embeddings.token_type_embeddings.weight": "2 D",
+    "embeddings.LayerNorm.weight": "D",
+    "embeddings.LayerNorm.bias": "D",
+    "encoder.layer.{}.attention.self.Wqkv.weight": "3D D",
+    "encoder.layer.{}.attention.self.Wqkv.bias": "3D",
+    "encoder.layer.{}.attention.output.dense.weight": "D D",
+    "encoder.layer.{}.attention.output.dense.bias": "D",
+    "encoder.layer.{}.attention.output.LayerNorm.weight": "D",
+    "encoder.layer.{}.attention.output.LayerNorm.bias": "D",
+    "encoder.layer.{}.mlp.gated_layers.weight": "2F D",
+    "encoder.layer.{}.mlp.wo.weight": "D F",
+    "encoder.layer.{}.mlp.wo.bias": "D",
+    "encoder.layer.{}.mlp.layernorm.weight": "D",
+    "encoder.layer.{}.mlp.layernorm.bias": "D",
+}
+
+
+def tensor_shapes(info: WeightsInfo) -> Shapes:
+    sizes = {
+        "2": 2,
+        "V": info.vocab_size,
+        "D": info.dim,
+        "3D": 3 * info.dim,
+        "F": info.ffn_dim,
+        "2F": 2 * info.ffn_dim,
+    }
+    return expand_shapes(TENSOR_AXES, sizes=sizes, num_layers=info.num_layers)
+
+
+# Tensor -> parameter of the module above.
+MODULE_NAMES: NameTable = {
+    "embeddings.word_embeddings.weight": "word_embeddings.weight",
+    "embeddings.token_type_embeddings.weight": "token_type_embeddings.weight",
+    "embeddings.LayerNorm.weight": "embedding_norm.weight",
+    "embeddings.LayerNorm.bias": "embedding_norm.bias",
+    "encoder.layer.{}.attention.self.Wqkv.weight": "layers.{}.qkv.weight",
+    "encoder.layer.{}.attention.self.Wqkv.bias": "layers.{}.qkv.bias",
+    "encoder.layer.{}.attention.output.dense.weight": "layers.{}.out.weight",
+    "encoder.layer.{}.attention.output.dense.bias": "layers.{}.out.bias",
+    "encoder.layer.{}.attention.output.LayerNorm.weight": "layers.{}.attention_norm.weight",
+    "encoder.layer.{}.attention.output.LayerNorm.bias": "layers.{}.attention_norm.bias",
+    "encoder.layer.{}.mlp.gated_layers.weight": "layers.{}.up.weight",
+    "encoder.layer.{}.mlp.wo.weight": "layers.{}.down.weight",
+    "encoder.layer.{}.mlp.wo.bias": "layers.{}.down.bias",
+    "encoder.layer.{}.mlp.layernorm.weight": "layers.{}.ffn_norm.weight",
+    "encoder.layer.{}.mlp.layernorm.bias": "layers.{}.ffn_norm.bias",
+}
+
+HUGGING_FACE_NAMES: NameTable = {
+    **{name: name for name in TENSOR_AXES},
+    # heads: no part of an embedding
+    "pooler.dense.weight": None,
+    "pooler.dense.bias": None,
+    "cls.predictions.transform.dense.weight": None,
+    "cls.predictions.transform.dense.bias": None,
+    "cls.predictions.transform.LayerNorm.weight": None,
+    "cls.predictions.transform.LayerNorm.bias": None,
+    "cls.predictions.decoder.weight": None,
+    "cls.predictions.decoder.bias": None,
+    "classifier.weight": None,
+    "classifier.bias": None,
+}
+
+
+def hugging_face_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    require(config, hidden_act="gelu", type_vocab_size=2)
+    return {
+        "dim": config["hidden_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": config["num_attention_heads"],
+        "ffn_dim": config["intermediate_size"],
+        "vocab_size": config["vocab_size"],
+        "config": {"layer_norm_eps": config["layer_norm_eps"]},
+    }
+
+
+FORMATS = {
+    "Hugging Face": SourceFormat(
+        names=HUGGING_FACE_NAMES,
+        prefixes=("bert.",),  # `BertModel` saves without, masked LM and classifier with it
+        fields=hugging_face_fields,
+        model_type="bert",
+    ),
+}

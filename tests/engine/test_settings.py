@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from virembed.engine.settings import choose_device, choose_precision, choose_tokens_per_pack
+from virembed.errors import DeviceError, UsageError
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+
+
+@no_gpu
+@pytest.mark.parametrize(("requested", "value"), [("auto", "cpu"), ("cpu", "cpu")])
+def test_the_cpu_is_chosen_with_a_reason(requested, value):
+    choice = choose_device(requested)
+    assert choice.value == value
+    assert choice.reason
+
+
+@no_gpu
+@pytest.mark.parametrize("requested", ["cuda", "cuda:0", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_an_error_that_names_the_flags(requested):
+    with pytest.raises(DeviceError, match=r"--nv.*--gpus all.*--gres=gpu:1"):
+        choose_device(requested)
+
+
+@pytest.mark.parametrize("requested", ["gpu", "", "cuda:x"])
+def test_a_device_of_another_name_is_refused(requested):
+    with pytest.raises(UsageError, match="no such device"):
+        choose_device(requested)
+
+
+def test_a_precision_is_taken_or_refused():
+    assert choose_precision("auto", "cpu").value == "fp32"
+    assert choose_precision("fp32", "cpu").reason == "asked for"
+    with pytest.raises(UsageError, match="fp8"):
+        choose_precision("fp8", "cpu")
+
+
+def test_tokens_per_pack_are_chosen_or_taken():
+    assert choose_tokens_per_pack(77, "cpu").value == "77"
+    assert int(choose_tokens_per_pack(0, "cpu").value) > 0
