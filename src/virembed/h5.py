@@ -57,7 +57,12 @@ def open_complete(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
         cause = " ".join(str(error).split())
         raise IncompleteError(f"{path}: no readable {kind} ({cause})", remedy) from None
     with file:
-        if not file.attrs.get(COMPLETE, 0):
+        if COMPLETE not in file.attrs:
+            raise IncompleteError(
+                f"{path}: no {kind} of virembed, or one that was written again by other software",
+                "Give the original.",
+            )
+        if not file.attrs[COMPLETE]:
             raise IncompleteError(f"{path}: the {kind} was never finished", remedy)
         yield file
 

@@ -96,7 +96,7 @@ def write_shard(
         file.attrs["format"] = FORMAT
         file.attrs["identity"] = json.dumps(asdict(identity), sort_keys=True)
         file.attrs["origin"] = json.dumps(asdict(origin), sort_keys=True)
-        file.attrs["vector_sha256"] = _sha256(vectors)
+        file.attrs["vector_sha256"] = vectors_sha256(vectors)
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def open_shard(path: Path) -> Iterator[Shard]:
         if file.attrs.get("format") != FORMAT:
             raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
         vectors = _mapped(path, file["vector"])
-        if _sha256(vectors) != file.attrs["vector_sha256"]:
+        if vectors_sha256(vectors) != file.attrs["vector_sha256"]:
             raise IncompleteError(f"{path}: its vectors do not match their checksum", _REMEDY)
         yield Shard(
             path,
@@ -135,7 +135,7 @@ def _mapped(path: Path, dataset: h5py.Dataset) -> Any:
     return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
 
 
-def _sha256(vectors: npt.NDArray[np.float16]) -> str:
+def vectors_sha256(vectors: npt.NDArray[np.float16]) -> str:
     digest = hashlib.sha256()
     for first in range(0, len(vectors), _HASH_ROWS):
         digest.update(np.ascontiguousarray(vectors[first : first + _HASH_ROWS]).data)

@@ -34,11 +34,6 @@ def verify_result(path: Path) -> int:
 
 def _problems(path: Path, file: h5py.File) -> Iterator[str]:
     version = file.attrs.get("schema_version")
-    if version is None:
-        raise IncompleteError(
-            f"{path}: no result file of virembed, or one that was written again by other software",
-            "Verify the original.",
-        )
     if version != SCHEMA_VERSION:
         raise IncompleteError(f"{path}: schema version {version}, not {SCHEMA_VERSION}", _REMEDY)
     try:
