@@ -16,8 +16,6 @@ from virembed.manifest import Manifest
 from virembed.shards import Shard, differing_fields
 from virembed.weights_info import WeightsInfo
 
-CHECK_ROWS = 1 << 14
-
 
 @dataclass(frozen=True, slots=True)
 class ItemVectors:
@@ -36,7 +34,7 @@ class ItemVectors:
         chunk = np.searchsorted(self.starts, items, side="right") - 1
         for number in np.unique(chunk).tolist():
             here = chunk == number
-            out[here] = self.shards[number].vectors[items[here] - self.starts[number]]
+            out[here] = self.shards[number].vectors.take(items[here] - self.starts[number])
         return out
 
 
@@ -89,10 +87,8 @@ def _content_problems(
         yield f"{shard.path.name}: its keys are not those of the manifest"
     elif shard.vectors.shape != (len(shard.keys), shard.identity.dim):
         yield f"{shard.path.name}: {len(shard.vectors)} vectors for {len(shard.keys)} keys"
-    for first in range(0, len(shard.vectors), CHECK_ROWS):
-        if not np.isfinite(shard.vectors[first : first + CHECK_ROWS]).all():
-            yield f"{shard.path.name}: a vector is not finite"
-            return
+    if not all(np.isfinite(block).all() for block in shard.vectors.blocks()):
+        yield f"{shard.path.name}: a vector is not finite"
 
 
 def _identity_problems(shards: list[Shard], card: WeightsInfo) -> Iterator[str]:

@@ -30,7 +30,7 @@ from virembed.layout import FRAME_NAMES, MODELS, SCHEMA_VERSION
 from virembed.manifest import STATUSES
 
 BLOCK_ROWS = 1 << 16  # rows per checksum
-MATRIX_ROWS = 1 << 13  # rows of vectors in memory at a time
+MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
 NO_FILE_SPACE = 1 << 20  # what tables and groups take beside the rows
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +27,7 @@ from virembed.h5 import new_file, open_complete
 FORMAT = "virembed.shard/1"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
-_HASH_ROWS = 1 << 14
+BLOCK_ROWS = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,53 @@ class ShardOrigin:
     seconds: dict[str, float]
 
 
+class Vectors:
+    """The vectors of a shard on disk, float16 [items, D]; reading leaves nothing in memory.
+
+    Mapping the file would be less code, but mapped pages count as memory of the process, and on a
+    cluster a task is killed for them.
+    """
+
+    def __init__(self, file: BinaryIO, *, offset: int, shape: tuple[int, int]) -> None:
+        self._file, self._offset, self.shape = file, offset, shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """Rows in any order, with repetitions; reads neighbours together."""
+        distinct, position = np.unique(rows, return_inverse=True)
+        found = np.empty((len(distinct), self.shape[1]), dtype="<f2")
+        borders = [0, *(np.flatnonzero(np.diff(distinct) > 1) + 1).tolist(), len(distinct)]
+        for a, b in pairwise(borders):
+            if b > a:
+                self._read(int(distinct[a]), found[a:b])
+        return found[position] if len(distinct) < len(rows) or (np.diff(rows) < 1).any() else found
+
+    def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
+        """All rows, some at a time."""
+        for first in range(0, len(self), BLOCK_ROWS):
+            block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
+            self._read(first, block)
+            yield block
+
+    def _read(self, first: int, out: npt.NDArray[np.float16]) -> None:
+        offset = self._offset + first * 2 * self.shape[1]
+        read = os.preadv(self._file.fileno(), [out.data.cast("B")], offset) if out.size else 0
+        if read != out.nbytes:
+            raise IncompleteError(f"{self._file.name}: shorter than when it was opened", _REMEDY)
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished shard; `vectors` is mapped, not read."""
+    """A finished shard, open for reading."""
 
     path: Path
     identity: ShardIdentity
     origin: ShardOrigin
     keys: npt.NDArray[np.uint8]
     num_tokens: npt.NDArray[np.int32]
-    vectors: npt.NDArray[np.float16]
+    vectors: Vectors
 
 
 def write_shard(
@@ -96,7 +134,7 @@ def write_shard(
         file.attrs["format"] = FORMAT
         file.attrs["identity"] = json.dumps(asdict(identity), sort_keys=True)
         file.attrs["origin"] = json.dumps(asdict(origin), sort_keys=True)
-        file.attrs["vector_sha256"] = vectors_sha256(vectors)
+        file.attrs["vector_sha256"] = vectors_sha256([vectors])
 
 
 @contextmanager
@@ -106,11 +144,13 @@ def open_shard(path: Path) -> Iterator[Shard]:
     Raises:
         IncompleteError: not a finished shard, or altered since it was written.
     """
-    with open_complete(path, kind="shard", remedy=_REMEDY) as file:
+    with open_complete(path, kind="shard", remedy=_REMEDY) as file, path.open("rb") as raw:
         if file.attrs.get("format") != FORMAT:
             raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
-        vectors = _mapped(path, file["vector"])
-        if vectors_sha256(vectors) != file.attrs["vector_sha256"]:
+        dataset = file["vector"]
+        # no items, no storage, no offset
+        vectors = Vectors(raw, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
+        if vectors_sha256(vectors.blocks()) != file.attrs["vector_sha256"]:
             raise IncompleteError(f"{path}: its vectors do not match their checksum", _REMEDY)
         yield Shard(
             path,
@@ -128,15 +168,9 @@ def differing_fields(one: ShardIdentity, other: ShardIdentity) -> list[str]:
     return [f"{name}: {a}, not {b}" for name, a, b in pairs if a != b]
 
 
-def _mapped(path: Path, dataset: h5py.Dataset) -> Any:
-    offset = dataset.id.get_offset()
-    if offset is None:  # no items, no storage
-        return np.zeros(dataset.shape, dtype=dataset.dtype)
-    return np.memmap(path, dtype=dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
-
-
-def vectors_sha256(vectors: npt.NDArray[np.float16]) -> str:
+def vectors_sha256(blocks: Iterable[npt.NDArray[np.float16]]) -> str:
+    """Checksum of rows given in blocks of any size."""
     digest = hashlib.sha256()
-    for first in range(0, len(vectors), _HASH_ROWS):
-        digest.update(np.ascontiguousarray(vectors[first : first + _HASH_ROWS]).data)
+    for block in blocks:
+        digest.update(np.ascontiguousarray(block, dtype="<f2").data)
     return digest.hexdigest()

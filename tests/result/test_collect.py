@@ -60,7 +60,7 @@ def change(path: Path, **attributes: object) -> None:
 def put_nan(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["vector"][0, 0] = np.nan
-        file.attrs["vector_sha256"] = vectors_sha256(file["vector"][:])
+        file.attrs["vector_sha256"] = vectors_sha256([file["vector"][:]])
 
 
 def unfinished(path: Path) -> None:
