@@ -78,6 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for problem in problems:
             click.echo(f"ERROR {problem}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # the machine's side: no space, no permission, a vanished directory
+        if "--debug" in arguments:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        cause = error.strerror or " ".join(str(error).split())
+        click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
