@@ -40,18 +40,21 @@ help:
 demo: .venv/run.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
+# quick tests side by side; each Nextflow uses all cores by itself
 test: .venv/dev.stamp .venv-anndata-0.10/stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline" -n auto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 
 test-quick: .venv/dev.stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline" -n auto
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tools/nextflow
 	$(BIN)/lint-imports
-	$(NEXTFLOW) lint -o concise main.nf nextflow.config workflows modules conf
+	$(NEXTFLOW) lint main.nf nextflow.config workflows modules conf
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .

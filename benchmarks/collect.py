@@ -1,6 +1,6 @@
 """How fast COLLECT is and how much memory it takes, at two sizes of a sample.
 
-    python benchmarks/collect.py [--records 20000 80000] [--out results.json]
+    python benchmarks/collect.py [--records 80000 240000] [--out results.json]
 
 Random reads of 150 bp, cut by SPLIT; shards of random vectors of the width of the real models
 (2560 and 768), so that no model has to run. Memory that grows with the sample shows as a
@@ -94,7 +94,7 @@ def run_collect(home: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--records", type=int, nargs=2, default=[20_000, 80_000])
+    parser.add_argument("--records", type=int, nargs=2, default=[80_000, 240_000])
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     arguments = parser.parse_args()
     results = []

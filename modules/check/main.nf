@@ -1,0 +1,33 @@
+// Reads the whole sheet and all sequences; nothing else starts before it has found no problem.
+process CHECK {
+    label 'reader'
+
+    input:
+    path sheet, stageAs: 'sheet/*'
+    val base
+    val staged_lines
+    path fasta, stageAs: 'input/?/*', arity: '0..*'
+    val duplicate_ids
+
+    output:
+    path 'samples.csv'
+
+    script:
+    """
+    virembed check ${sheet} \\
+        --base '${base}' \\
+        --staged-dir input \\
+        --staged-lines '${staged_lines}' \\
+        --duplicate-ids ${duplicate_ids} \\
+        --threads ${task.cpus} \\
+        --out samples.csv
+    """
+
+    stub:
+    """
+    (IFS=,; echo sample,fasta; sed 1d ${sheet} | while read -r sample fasta; do
+        case "\$fasta" in /*) ;; *) fasta='${base}'/\$fasta ;; esac
+        echo "\$sample,\$fasta"
+    done) > samples.csv
+    """
+}

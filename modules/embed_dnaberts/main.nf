@@ -1,0 +1,30 @@
+// Embeds the DNA sequences of one chunk with DNABERT-S: one task, one device.
+process EMBED_DNABERTS {
+    tag "${sample}:${chunk.baseName.tokenize('.').last()}"
+    label 'embed'
+    label 'gpu'
+    // By content: a chunk that is cut again and comes out the same is not embedded again.
+    cache 'deep'
+
+    input:
+    tuple val(sample), path(chunk, arity: '1')
+    tuple val(fingerprint), path(weights, stageAs: 'weights')
+
+    output:
+    tuple val(sample), path("${chunk.baseName}.shard.h5")
+
+    script:
+    """
+    virembed embed ${chunk} \\
+        --model dnaberts \\
+        --weights ${weights} \\
+        --device ${task.ext.device} \\
+        --threads ${task.cpus} \\
+        --out ${chunk.baseName}.shard.h5
+    """
+
+    stub:
+    """
+    touch ${chunk.baseName}.shard.h5
+    """
+}

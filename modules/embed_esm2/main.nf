@@ -1,0 +1,30 @@
+// Embeds the proteins of one chunk with ESM-2: one task, one device.
+process EMBED_ESM2 {
+    tag "${sample}:${chunk.baseName.tokenize('.').last()}"
+    label 'embed'
+    label 'gpu'
+    // By content: a chunk that is cut again and comes out the same is not embedded again.
+    cache 'deep'
+
+    input:
+    tuple val(sample), path(chunk, arity: '1')
+    tuple val(fingerprint), path(weights, stageAs: 'weights')
+
+    output:
+    tuple val(sample), path("${chunk.baseName}.shard.h5")
+
+    script:
+    """
+    virembed embed ${chunk} \\
+        --model esm2 \\
+        --weights ${weights} \\
+        --device ${task.ext.device} \\
+        --threads ${task.cpus} \\
+        --out ${chunk.baseName}.shard.h5
+    """
+
+    stub:
+    """
+    touch ${chunk.baseName}.shard.h5
+    """
+}

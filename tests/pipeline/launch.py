@@ -1,0 +1,180 @@
+"""A launch directory of the real Nextflow, and what became of a run in it."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(__file__).parent / "data"
+WAIT_S = 120
+
+# The oldest engine with its own parser, and the strict parser.
+ENGINES = {
+    "24.10.5": {"VIREMBED_ENGINE": "24.10.5", "NXF_SYNTAX_PARSER": "v1"},
+    "25.04.0-strict": {"VIREMBED_ENGINE": "25.04.0", "NXF_SYNTAX_PARSER": "v2"},
+}
+
+# Two chunks of each model for lambda.
+CHUNKS = ("--esm2_chunk_residues", "1000", "--dnaberts_chunk_bp", "4500")
+
+SHEET = (
+    "lambda,data/lambda_1.fna",
+    "lambda,data/lambda_2.fna",
+    "plasmid,data/plasmid.fna.gz",
+    "empty,data/empty.fna",
+    "stops,data/stops.fna",
+)
+SAMPLES = ("empty", "lambda", "plasmid", "stops")
+
+# `python3` of the tasks is the Python of the tests.
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "VIREMBED_PYTHON": os.environ.get("VIREMBED_PYTHON", sys.executable),
+    "NXF_JVM_ARGS": "-Xmx400m",
+}
+
+
+@dataclass
+class Task:
+    """A line of Nextflow's trace."""
+
+    process: str
+    tag: str
+    status: str
+    exit: str
+    attempt: str
+    workdir: str
+
+    @property
+    def name(self):
+        return f"{self.process} ({self.tag})" if self.tag != "-" else self.process
+
+
+@dataclass
+class Run:
+    returncode: int
+    output: str
+    tasks: list
+
+    @property
+    def executed(self):
+        """Names of the tasks that ran, not those taken from an earlier run."""
+        return sorted(task.name for task in self.tasks if task.status != "CACHED")
+
+
+class Launch:
+    """A directory that the pipeline is started in, again and again."""
+
+    def __init__(self, home, engine):
+        self.home = home
+        self.engine = engine
+        self.process = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    def start(self, *arguments):
+        """Start Nextflow; the pid of the process is that of its JVM."""
+        trace = self.home / "trace.txt"
+        trace.unlink(missing_ok=True)
+        options = ["-ansi-log", "false", "-with-trace", str(trace)]
+        own = {"NXF_HOME": str(self.home / ".nextflow-home")}  # no settings of the user
+        self.process = subprocess.Popen(
+            [ROOT / "tools" / "nextflow", "run", ROOT / "main.nf", *options, *arguments],
+            cwd=self.home,
+            env=ENVIRONMENT | ENGINES[self.engine] | own,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self.process
+
+    def stop(self):
+        """End what a failed test has left behind, held tasks too."""
+        if self.process and self.process.poll() is None:
+            kill(self.process.pid)
+            self.process.communicate()
+            while task := self._find_process("", None):
+                kill(task)
+                time.sleep(0.1)
+
+    def finish(self, process):
+        output = process.communicate(timeout=2 * WAIT_S)[0]
+        return Run(process.returncode, output, self.trace())
+
+    def run(self, *arguments):
+        return self.finish(self.start(*arguments))
+
+    def trace(self):
+        path = self.home / "trace.txt"
+        if not path.exists():
+            return []
+        with path.open() as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t"))
+        return [
+            Task(
+                process=row["process"].rpartition(":")[2],
+                tag=row["tag"],
+                status=row["status"],
+                exit=row["exit"],
+                attempt=row["attempt"],
+                workdir=row["workdir"],
+            )
+            for row in rows
+        ]
+
+    def lay_out(self, weights):
+        """Two samples of real sequences, one without a record and one without an open frame."""
+        data = self.home / "data"
+        shutil.copytree(DATA, data)
+        shutil.copytree(weights / "dnaberts", self.home / "dnaberts")
+        (data / "empty.fna").write_text("")
+        # every frame of both strands has a stop codon
+        (data / "stops.fna").write_text(">stops\n" + "TAACTAACTAACTTAGTTAGTTAG" * 25 + "\n")
+        self.write_sheet(*SHEET)
+        self.arguments = [
+            *("-profile", "test", "--input", "samples.csv", "--outdir", "out", *CHUNKS),
+            *("--esm2_weights", str(weights / "esm2.pt"), "--dnaberts_weights", "dnaberts"),
+        ]
+
+    def write_sheet(self, *rows):
+        (self.home / "samples.csv").write_text(
+            "".join(f"{row}\n" for row in ("sample,fasta", *rows))
+        )
+
+    def task_process(self, command, *, besides=None):
+        """Wait for a task whose command line has these words; the pid of its Python."""
+        return wait_for(lambda: self._find_process(command, besides), f"process of `{command}`")
+
+    def _find_process(self, command, besides):
+        work = f"{self.home / 'work'}{os.sep}"
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or entry.name == str(besides):
+                continue
+            try:
+                ours = os.readlink(entry / "cwd").startswith(work)
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:  # not ours to look at, or gone
+                continue
+            if ours and "python" in words[0] and command in " ".join(words):
+                return int(entry.name)
+        return None
+
+
+def wait_for(look, what):
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise TimeoutError(f"no {what} within {WAIT_S} s")
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
