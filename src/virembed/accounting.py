@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from virembed.errors import IncompleteError
 
-# left side = sum of the right side; "6 windows" is six times windows
+# left side = sum of the right side; frames_looked_at is six times windows; windows_dropped are
+# those without an open frame under the rules of VirNucPro, which have no row there
 IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "records_in",
@@ -24,7 +25,8 @@ IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("windows", ("windows_with_open_frame", "windows_no_open_frame")),
     ("frames_looked_at", ("frames_open", "frames_with_stop", "frames_empty")),
-    ("rows", ("n_protein_rows", "windows_no_open_frame")),
+    ("windows_no_open_frame", ("n_window_rows", "windows_dropped")),
+    ("rows", ("n_protein_rows", "n_window_rows")),
     ("n_protein_rows", ("frames_open",)),
     ("n_protein_rows", ("esm2_ok", "esm2_failed")),
     ("rows", ("dnaberts_ok", "dnaberts_failed")),
@@ -37,6 +39,7 @@ SPLIT_COUNTS = (
     "bases_in",
     "windows",
     "windows_no_open_frame",
+    "windows_dropped",
     "frames_open",
     "frames_with_stop",
     "frames_empty",
@@ -67,6 +70,7 @@ def accounting(
     counts["windows_with_open_frame"] = counts["windows"] - counts["windows_no_open_frame"]
     counts["frames_looked_at"] = 6 * counts["windows"]
     counts["rows"], counts["n_protein_rows"] = num_rows, num_protein_rows
+    counts["n_window_rows"] = num_rows - num_protein_rows
     due = {"esm2": num_protein_rows, "dnaberts": num_rows}
     for model, (unique, copied) in found.items():
         counts[f"{model}_unique"], counts[f"{model}_copied"] = unique, copied

@@ -203,7 +203,7 @@ class _Collector:
                 {
                     "length": columns["length_bp"],
                     "n_windows": columns["num_windows"],
-                    "n_windows_no_open_frame": columns["num_window_rows"],
+                    "n_windows_no_open_frame": columns["num_closed_windows"],
                     "n_rows": columns["num_protein_rows"] + columns["num_window_rows"],
                     "row_start": row_stop - columns["num_protein_rows"],
                     "row_stop": row_stop,

@@ -10,7 +10,8 @@ stops, and its protein is one slice of the residues laid out by phase:
     exact       open: no stop except as last codon. U is T, IUPAC codes are complemented, a codon
                 without a certain residue is X, the DNA of a frame is its codons without that stop
     virnucpro   open: no stop at all. U and IUPAC codes stay as they are on the other strand,
-                a codon with one of them has no residue, the DNA is one letter longer
+                a codon with one of them has no residue, the DNA is one letter longer; a window
+                without an open frame has no row
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class FrameRules:
 
 @dataclass(frozen=True, slots=True)
 class FrameRows:
-    """One row per open frame, and one per window without any; sorted by window, then frame.
+    """One row per open frame, and by the exact rules one per window without any.
+
+    Sorted by window, then frame.
 
     window:              position in the windows given; int64, like all of these
     frame:               code of the frame (`layout.FRAME_NAMES`)
@@ -124,8 +127,8 @@ class _Strands:
         closed = stops > trimmed
         is_open = ~closed & (residues > 0)
 
-        keep = np.concatenate([is_open, ~is_open.any(axis=1, keepdims=True)], axis=1)
-        window, kind = np.nonzero(keep)
+        without = ~is_open.any(axis=1, keepdims=True) & self.rules.exact
+        window, kind = np.nonzero(np.concatenate([is_open, without], axis=1))
         has_frame = kind < NO_FRAME_CODE
         picked = (window[has_frame], kind[has_frame])
 

@@ -4,7 +4,8 @@ SPLIT writes it, COLLECT reads it; it is the contract between the two. One HDF5 
 
     /                    attributes: sample, and what the rows were made with (JSON)
     records/             per record: id (text, see `_Texts`), length_bp, num_windows,
-                         num_protein_rows, num_window_rows, status
+                         num_closed_windows (without an open frame), num_protein_rows,
+                         num_window_rows, status
     lost/                per exception: record, stage, reason, detail
     protein_rows/        per open frame, in input order (block A of the result)
     window_rows/         per window without an open frame, in input order (block B)
@@ -61,6 +62,7 @@ RECORD_COLUMNS = MappingProxyType(
     {
         "length_bp": "i8",
         "num_windows": "i4",
+        "num_closed_windows": "i4",
         "num_protein_rows": "i4",
         "num_window_rows": "i4",
         "status": "i1",

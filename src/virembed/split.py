@@ -141,7 +141,15 @@ class _Splitter:
         table["record"] = first_record + record
         for block, chosen in _blocks(table["frame"]).items():
             self.writer.add_rows(block, {n: column[chosen] for n, column in table.items()})
-        self._add_records(batch, length[sequence_of], windows, sequence_of, table)
+        is_closed = rows.num_frames["open"] == 0
+        per_sequence = {
+            "length_bp": length,
+            "num_windows": np.bincount(windows.record, minlength=len(sequences)),
+            "num_closed_windows": np.bincount(windows.record[is_closed], minlength=len(sequences)),
+        }
+        self._add_records(
+            batch, {name: column[sequence_of] for name, column in per_sequence.items()}, table
+        )
 
     def _number(self, model: ModelSlot, rows: FrameRows) -> Int64s:
         """Item of each row, -1 for a row without one; new items go to manifest and chunks."""
@@ -156,24 +164,18 @@ class _Splitter:
         self.chunks[model.name].add(keys, new_texts)
         return items
 
-    def _add_records(
-        self,
-        batch: RecordBatch,
-        length: Int64s,
-        windows: Windows,
-        sequence_of: Int64s,
-        table: Columns,
-    ) -> None:
+    def _add_records(self, batch: RecordBatch, columns: Columns, table: Columns) -> None:
+        """Records with what is known of them, and the rows of all of them to be counted."""
         first, num_records = self.counts["records_in"], len(batch.ids)
-        num_windows = np.bincount(windows.record, minlength=sequence_of.max() + 1)[sequence_of]
-        status = np.where(length == 0, EMPTY, np.where(num_windows == 0, TOO_SHORT, OK))
+        length = columns["length_bp"]
+        no_windows = np.where(length == 0, EMPTY, TOO_SHORT)
+        status = np.where(columns["num_windows"] == 0, no_windows, OK)
         position = table["record"] - first
         is_window = table["frame"] == NO_FRAME_CODE
         self.writer.add_records(
             batch.ids,
             {
-                "length_bp": length,
-                "num_windows": num_windows,
+                **columns,
                 "num_protein_rows": np.bincount(position[~is_window], minlength=num_records),
                 "num_window_rows": np.bincount(position[is_window], minlength=num_records),
                 "status": status,
@@ -195,9 +197,11 @@ class _Splitter:
         """Adds to the accounting; each distinct sequence counts once per record that has it."""
         per_window = copies[windows.record]
         per_row = per_window[rows.window]
-        is_window = rows.frame == NO_FRAME_CODE
+        is_closed = rows.num_frames["open"] == 0
         self.counts["windows"] += int(per_window.sum())
-        self.counts["windows_no_open_frame"] += int(per_row[is_window].sum())
+        self.counts["windows_no_open_frame"] += int(per_window[is_closed].sum())
+        if not self.rules.exact:  # VirNucPro forgets them; they are counted all the same
+            self.counts["windows_dropped"] += int(per_window[is_closed].sum())
         for name, frames in rows.num_frames.items():
             self.counts[f"frames_{name}"] += int((frames * per_window).sum())
         self.counts["codons_ambiguous"] += int((rows.num_ambiguous_codons * per_row).sum())

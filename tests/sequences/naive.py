@@ -163,7 +163,10 @@ def frame_exact(strand: str, offset: int, table: dict[str, str]) -> Frame | None
 def naive_rows(
     record_id: str, sequence: str, *, window_bp: int, rules: str, genetic_code: int = 1
 ) -> list[NaiveRow]:
-    """The rows of one record, in the order record, window, F1 F2 F3 R1 R2 R3."""
+    """The rows of one record, in the order record, window, F1 F2 F3 R1 R2 R3.
+
+    A window without an open frame is a row of its own by the exact rules, and gone by VirNucPro's.
+    """
     sequence = sequence.upper()
     if rules == "exact":
         sequence = sequence.replace("U", "T")
@@ -206,7 +209,7 @@ def window_rows(window_id, sequence, k, span, window_flags, rules, genetic_code)
         rows.append(
             finished_row(window_id + name, k, name, span, dna_span, dna, frame.protein, flags)
         )
-    if not rows:
+    if not rows and rules == "exact":
         rows.append(finished_row(window_id, k, NO_FRAME, span, span, forward, "", window_flags))
     return rows
 

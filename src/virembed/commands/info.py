@@ -38,7 +38,7 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     )
     yield (
         f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
-        f"{counts['windows_no_open_frame']:,} windows without one"
+        f"{counts['n_window_rows']:,} windows without one"
     )
     for model in MODELS:
         yield f"{model.obsm:<10} {_matrix(file, model.name, model.obsm, counts)}"
