@@ -64,6 +64,7 @@ def provenance(
             if params["rules"] == "exact"
             else "closes the frame",
             "min_record_bp": params["min_record_bp"],
+            "dna_unit": "the open frame on its strand; the whole window where there is none",
         },
         **{model: _model(cards[model], shards[model]) for model in cards},
     }

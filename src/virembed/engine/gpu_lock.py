@@ -1,0 +1,60 @@
+"""One task, one GPU: on a machine with several, the first free one by an advisory lock.
+
+Nextflow before 26.10 ignores `accelerator` on the local executor and would start every task on
+device 0. Where a scheduler shows a task exactly one device, that one is taken without a lock. The
+lock is held by the open file, so it is gone with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+POLL_S = 0.5
+LOCK_DIR_VARIABLE = "VIREMBED_GPU_LOCKS"
+
+
+def lock_directory() -> Path:
+    """The directory all tasks of a machine share; another one by VIREMBED_GPU_LOCKS.
+
+    Per user: a lock file of somebody else could not be opened for writing.
+    """
+    given = os.environ.get(LOCK_DIR_VARIABLE)
+    return Path(given) if given else Path(tempfile.gettempdir()) / f"virembed-gpus-{os.getuid()}"
+
+
+@contextmanager
+def lock_first_free(
+    uuids: Sequence[str], *, directory: Path, waiting: Callable[[], None] = lambda: None
+) -> Iterator[int]:
+    """Position of a GPU that no other task of ours has; waits until there is one.
+
+    Args:
+        uuids: of the visible GPUs, in torch's order; the name of a lock must not depend on what a
+            task sees.
+        waiting: called once if all are taken.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    said = False
+    while True:
+        for position, uuid in enumerate(uuids):
+            descriptor = os.open(directory / f"{uuid}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            try:
+                yield position
+            finally:
+                os.close(descriptor)
+            return
+        if not said:
+            waiting()
+            said = True
+        time.sleep(POLL_S)
