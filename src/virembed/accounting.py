@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from virembed.errors import IncompleteError
+from virembed.layout import MODELS
+
+_ROWS_WITH = {"protein": "n_protein_rows", "dna": "rows"}
 
 # left side = sum of the right side; frames_looked_at is six times windows; windows_dropped are
 # those without an open frame under the rules of VirNucPro, which have no row there
@@ -28,10 +31,8 @@ IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("windows_no_open_frame", ("n_window_rows", "windows_dropped")),
     ("rows", ("n_protein_rows", "n_window_rows")),
     ("n_protein_rows", ("frames_open",)),
-    ("n_protein_rows", ("esm2_ok", "esm2_failed")),
-    ("rows", ("dnaberts_ok", "dnaberts_failed")),
-    ("esm2_ok", ("esm2_unique", "esm2_copied")),
-    ("dnaberts_ok", ("dnaberts_unique", "dnaberts_copied")),
+    *((_ROWS_WITH[model.item], (f"{model.name}_ok", f"{model.name}_failed")) for model in MODELS),
+    *((f"{model.name}_ok", (f"{model.name}_unique", f"{model.name}_copied")) for model in MODELS),
 )
 SPLIT_COUNTS = (
     "records_in",
@@ -71,12 +72,12 @@ def accounting(
     counts["frames_looked_at"] = 6 * counts["windows"]
     counts["rows"], counts["n_protein_rows"] = num_rows, num_protein_rows
     counts["n_window_rows"] = num_rows - num_protein_rows
-    due = {"esm2": num_protein_rows, "dnaberts": num_rows}
-    for model, (unique, copied) in found.items():
-        counts[f"{model}_unique"], counts[f"{model}_copied"] = unique, copied
-        counts[f"{model}_ok"] = unique + copied
-        counts[f"{model}_failed"] = due[model] - unique - copied
-        counts[f"tokens_{model}"] = num_tokens[model]
+    for model in MODELS:
+        unique, copied = found[model.name]
+        counts[f"{model.name}_unique"], counts[f"{model.name}_copied"] = unique, copied
+        counts[f"{model.name}_ok"] = unique + copied
+        counts[f"{model.name}_failed"] = counts[_ROWS_WITH[model.item]] - unique - copied
+        counts[f"tokens_{model.name}"] = num_tokens[model.name]
     # nothing is truncated so far, and a vector that is not finite stops the run
     for name in ("esm2_truncated", "residues_truncated", "dna_truncated", "nonfinite"):
         counts[name] = 0
@@ -94,11 +95,8 @@ def check_identities(counts: Mapping[str, int]) -> None:
         for left, right in IDENTITIES
         if counts[left] != sum(counts[name] for name in right)
     ]
-    broken += [
-        f"{name} is {counts[name]}"
-        for name in ("esm2_failed", "dnaberts_failed", "nonfinite")
-        if counts[name]
-    ]
+    never = (*(f"{model.name}_failed" for model in MODELS), "nonfinite")
+    broken += [f"{name} is {counts[name]}" for name in never if counts[name]]
     if broken:
         raise IncompleteError(
             f"the accounting does not hold: {'; '.join(broken)}", "Run the sample again."

@@ -25,7 +25,7 @@ from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.h5 import new_file
 from virembed.join import ItemVectors, join_shards
-from virembed.layout import FRAME_NAMES, MODELS, ModelSlot, row_id
+from virembed.layout import FRAME_NAMES, MODELS, PROTEIN_TEXTS, ModelSlot, row_id
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
@@ -146,7 +146,8 @@ class _Collector:
 
     def _protein_fasta(self, ids: list[str], columns: Columns) -> bytes:
         has_protein = np.flatnonzero(columns["protein_len"])
-        texts = self.manifest.texts_of_items("esm2", columns["esm2"][has_protein])
+        items = columns[PROTEIN_TEXTS.name][has_protein]
+        texts = self.manifest.texts_of_items(PROTEIN_TEXTS.name, items)
         rows = zip(has_protein.tolist(), texts, strict=True)
         return "".join(f">{ids[row]}\n{text}\n" for row, text in rows).encode("ascii")
 

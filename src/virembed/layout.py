@@ -68,6 +68,7 @@ FLAG_MEANINGS = {
 ESM2 = ModelSlot("esm2", "protein", ".faa", Flag.ESM2_COPIED, Flag.ESM2_FAILED)
 DNABERTS = ModelSlot("dnaberts", "dna", ".fna", Flag.DNABERTS_COPIED, Flag.DNABERTS_FAILED)
 MODELS = (ESM2, DNABERTS)
+PROTEIN_TEXTS = ESM2  # the model whose items are the proteins published beside the result
 MODEL_NAMES = tuple(model.name for model in MODELS)
 
 

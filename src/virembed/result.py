@@ -32,7 +32,8 @@ from virembed.manifest import STATUSES
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
-NO_FILE_SPACE = 1 << 20  # what tables and groups take beside the rows
+TABLES_BYTES = 1 << 20  # what a file takes beside its rows
+ROW_BYTES = 110  # of a row, beside its vectors
 
 OBS_COLUMNS = MappingProxyType(
     {
@@ -44,12 +45,10 @@ OBS_COLUMNS = MappingProxyType(
         "dna_end": "i4",
         "protein_len": "i4",
         "n_ambiguous": "i4",
-        "has_esm2": "?",
-        "has_dnaberts": "?",
+        **{f"has_{model.name}": "?" for model in MODELS},
         "flags": "u2",
-        "esm2_source_row": "i4",
-        "esm2_norm": "f4",
-        "dnaberts_norm": "f4",
+        **{f"{model.name}_source_row": "i4" for model in MODELS},
+        **{f"{model.name}_norm": "f4" for model in MODELS},
     }
 )
 RECORD_TABLE = MappingProxyType(
@@ -168,12 +167,9 @@ class ResultWriter:
 
 def expected_bytes(*, num_rows: int, num_protein_rows: int, dims: Mapping[str, int]) -> int:
     """Size of a finished file, to be compared with the free space before the first byte."""
-    return (
-        NO_FILE_SPACE
-        + 2 * num_protein_rows * dims["esm2"]
-        + 2 * num_rows * dims["dnaberts"]
-        + 110 * num_rows
-    )
+    rows_with = {"protein": num_protein_rows, "dna": num_rows}
+    vectors = sum(2 * rows_with[model.item] * dims[model.name] for model in MODELS)
+    return TABLES_BYTES + vectors + ROW_BYTES * num_rows
 
 
 class Checksums:
