@@ -72,7 +72,10 @@ class RecordIds:
 
     @cached_property
     def _sorted(self) -> npt.NDArray[np.int64]:
-        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *self._blocks]))
+        hashes = np.concatenate([np.empty(0, dtype=np.int64), *self._blocks])
+        self._blocks.clear()
+        hashes.sort()
+        return hashes
 
     def _has(self, record: str) -> bool:
         position = np.searchsorted(self._sorted, hash(record))
