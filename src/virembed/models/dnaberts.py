@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
+from virembed.models.kernels import PLAIN, Kernels, choose_kernels, kernels_of
 from virembed.models.weights import (
     NameTable,
     Shapes,
@@ -88,18 +88,20 @@ class Layer(nn.Module):
     def forward(
         self,
         x: torch.Tensor,
+        y: torch.Tensor,
         tokens: PackedTokens,
         slopes: torch.Tensor,
         attention: AttentionFunction,
+        kernels: Kernels,
     ) -> torch.Tensor:
-        dtype = self.qkv.weight.dtype  # of the products; x, the residual stream, is fp32
-        q, k, v = self.qkv(x.to(dtype)).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
+        """x: the residual stream, fp32 [T, D], changed in place; y: the same in the dtype of the
+        products. Returns the next y."""
+        q, k, v = self.qkv(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
         scale = self.shape[-1] ** -0.5
-        attended = attention(q, k, v, tokens, scale=scale, slopes=slopes)
-        x = self.attention_norm(x + self.out(attended.flatten(1)))
-        activated, gate = self.up(x.to(dtype)).chunk(2, dim=-1)  # the first half is activated
-        normed: torch.Tensor = self.ffn_norm(x + self.down(F.gelu(activated) * gate))  # erf GELU
-        return normed
+        update = self.out(attention(q, k, v, tokens, scale=scale, slopes=slopes).flatten(1))
+        y = kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
+        update = self.down(kernels.gated_gelu(self.up(y)))  # the first half is activated
+        return kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
 
 
 class Dnaberts(nn.Module):
@@ -111,6 +113,7 @@ class Dnaberts(nn.Module):
     def __init__(self, config: DnabertsConfig, *, attention: AttentionFunction) -> None:
         super().__init__()
         self.attention = attention
+        self.kernels = PLAIN
         self.dim = config.dim
         self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
         self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
@@ -121,17 +124,29 @@ class Dnaberts(nn.Module):
     @torch.inference_mode()
     def forward(self, tokens: PackedTokens) -> torch.Tensor:
         """Hidden states after the last layer, fp32 [T, D]."""
-        for hidden in self.states(tokens):  # noqa: B007
+        for x in self._layers(tokens):  # noqa: B007
             pass
-        return hidden
+        return x
 
     def states(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """fp32 [T, D] after the embedding and after each layer."""
+        for x in self._layers(tokens):
+            yield x.clone()
+
+    def _layers(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
+        """The residual stream, always the same tensor, before each layer and after the last."""
         x = self.embed(tokens)
-        yield x
+        y = x.to(self.layers[0].qkv.weight.dtype)
         for layer in self.layers:
-            x = layer(x, tokens, self.slopes, self.attention)
             yield x
+            y = layer(x, y, tokens, self.slopes, self.attention, self.kernels)
+        yield x
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Residual stream, its copy for the products, and the feed-forward's inside."""
+        up = self.layers[0].up
+        return 4 * self.dim + up.weight.itemsize * (2 * self.dim + 3 * up.out_features // 2)
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         # All tokens are of type 0, and the row of that type is added to each. Row 0 of the words
@@ -157,6 +172,7 @@ class Dnaberts(nn.Module):
         assign_tensors(model, own, dtype=dtype)
         device = model.word_embeddings.weight.device
         model.slopes = torch.tensor(alibi_slopes(config.num_heads), device=device)
+        model.kernels = kernels_of(choose_kernels("auto", device.type).value)
         return model
 
 
