@@ -9,6 +9,8 @@ import torch
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import ATTENTION, dense, obstacle
+from virembed.models.esm2 import positions_in_sequence
+from virembed.models.kernels import Rotation
 
 from .conftest import INTERPRETED
 
@@ -16,7 +18,7 @@ HEADS = [16, 24, 32, 64, 128]
 NUM_HEADS = 4
 PACKS = [[1], [2, 1, 1], [168, 130, 64, 63, 17, 1], [64] * 5, [65, 128, 33]]
 LONG = [[4096, 1025, 300, 7]]
-LIMIT = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+LIMIT = {torch.float32: 5e-6, torch.float16: 2e-3, torch.bfloat16: 2.5e-2}
 # the interpreter cannot multiply bfloat16
 DTYPES = [torch.float32, torch.float16] + ([] if INTERPRETED else [torch.bfloat16])
 
@@ -32,10 +34,11 @@ def qkv_of(num: int, head_size: int, device: torch.device, dtype: torch.dtype) -
     return qkv.to(device, dtype)
 
 
-def rotation_for(num: int, head_size: int, device: torch.device):
+def rotation_for(tokens: PackedTokens, head_size: int) -> Rotation:
     generator = torch.Generator().manual_seed(1)
-    angles = 30 * torch.rand((num, head_size // 2), generator=generator).to(device)
-    return angles.cos(), angles.sin()
+    angles = 30 * torch.rand((max(tokens.lengths), head_size // 2), generator=generator)
+    angles = angles.to(tokens.ids.device)
+    return Rotation(angles.cos(), angles.sin(), positions_in_sequence(tokens))
 
 
 def check(name: str, device, *, lengths, head_size, dtype, alibi=False, rotary=False) -> None:
@@ -44,7 +47,7 @@ def check(name: str, device, *, lengths, head_size, dtype, alibi=False, rotary=F
         pytest.skip(missing)
     qkv, tokens = qkv_of(sum(lengths), head_size, device, dtype), tokens_of(lengths, device)
     slopes = torch.tensor([0.5, 0.25, 0.02, 0.7], device=device) if alibi else None
-    rotation = rotation_for(sum(lengths), head_size, device) if rotary else None
+    rotation = rotation_for(tokens, head_size) if rotary else None
     rest = {"scale": head_size**-0.5, "slopes": slopes, "rotation": rotation}
     expected = dense(*qkv.clone().float().unbind(1), tokens, **rest)
     ours = ATTENTION[name](*qkv.clone().unbind(1), tokens, **rest)
@@ -87,17 +90,17 @@ def test_lengths(cuda, length) -> None:
 def test_bitwise_whatever_the_neighbours(cuda, name) -> None:
     lengths = [300, 168, 168, 90, 64, 5]
     qkv = qkv_of(sum(lengths), 64, cuda, torch.float16)
-    rotation = rotation_for(sum(lengths), 64, cuda)
     rest = {"scale": 0.125, "slopes": None}
     kernel = ATTENTION[name]
     tokens = tokens_of(lengths, cuda)
-    together = kernel(*qkv.clone().unbind(1), tokens, rotation=rotation, **rest)
+    table = rotation_for(tokens, 64)
+    together = kernel(*qkv.clone().unbind(1), tokens, rotation=table, **rest)
     start = 0
     for length in lengths:
         rows = slice(start, start + length)
-        part = tuple(x[rows] for x in rotation)
         own = qkv[rows].clone()
-        alone = kernel(*own.unbind(1), tokens_of([length], cuda), rotation=part, **rest)
+        rotation = table._replace(positions=torch.arange(length, device=cuda))
+        alone = kernel(*own.unbind(1), tokens_of([length], cuda), rotation=rotation, **rest)
         assert torch.equal(alone, together[rows])
         start += length
 
@@ -108,8 +111,8 @@ def test_what_is_not_finite_stays_in_its_sequence(device) -> None:
     clean = qkv_of(130, 32, device, torch.float16)
     dirty = clean.clone()
     dirty[70:110] = float("nan")
-    rest = {"scale": 1.0, "slopes": None, "rotation": rotation_for(130, 32, device)}
     tokens = tokens_of(lengths, device)
+    rest = {"scale": 1.0, "slopes": None, "rotation": rotation_for(tokens, 32)}
     one = ATTENTION["packed"](*clean.unbind(1), tokens, **rest)
     other = ATTENTION["packed"](*dirty.unbind(1), tokens, **rest)
     assert torch.equal(one[:70], other[:70])

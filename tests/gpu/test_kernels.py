@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from virembed.models.kernels import PLAIN, Kernels, kernels_of
+from virembed.models.kernels import PLAIN, Kernels, Rotation, kernels_of
 
 HALF = [torch.float16, torch.bfloat16]
 ULP = {torch.float32: 2e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # relative, one bit
@@ -58,10 +58,11 @@ def test_add_and_norm(device, fused, name, dtype, dim, has_update) -> None:
 def test_rotate_inside_the_fused_product(device, fused, dtype, num_heads, head_size) -> None:
     qkv = draw(29, 3, num_heads, head_size, device=device, dtype=dtype)
     angles = 100 * draw(29, head_size // 2, device=device, seed=2)
+    rotation = Rotation(angles.cos(), angles.sin(), torch.arange(29, device=device).flip(0))
     ours, plain = qkv.clone(), qkv.clone()
     for kernels, x in ((fused, ours), (PLAIN, plain)):
         q, k, _ = x.unbind(1)
-        kernels.rotate(q, k, (angles.cos(), angles.sin()), scale=head_size**-0.5)
+        kernels.rotate(q, k, rotation, scale=head_size**-0.5)
     same(ours, plain, dtype=dtype)
     assert torch.equal(ours[:, 2], qkv[:, 2])
 

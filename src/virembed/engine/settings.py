@@ -8,11 +8,18 @@ from __future__ import annotations
 import torch
 
 from virembed.contracts import Choice
+from virembed.engine.planner import OVERSIZE_STEP
 from virembed.errors import DeviceError, UsageError
 
 AUTO = "auto"
-PRECISIONS = {"fp32": torch.float32}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# What an item is embedded with again whose vector came out not finite.
+WIDER = {"fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
 CPU_TOKENS_PER_PACK = 4096
+# Tiles of a matrix product have 128 or 256 rows; a pack of whole rounds of 128 rows for each
+# multiprocessor leaves none of them idle at the end of a product.
+ROWS_PER_MULTIPROCESSOR = 128
+MEMORY_SHARE = 0.5  # of the free memory, for the estimate knows the largest tensors only
 
 
 def choose_device(requested: str) -> Choice:
@@ -45,6 +52,8 @@ def device_name(device: str) -> str:
 def choose_precision(requested: str, device: str) -> Choice:
     """The type of the matrix products; everything else is fp32 anyway."""
     if requested == AUTO:
+        if device.startswith("cuda"):
+            return Choice("fp16", "auto: eight times as precise as bf16, and overflow is caught")
         return Choice("fp32", f"auto: full precision on {device}")
     if requested not in PRECISIONS:
         raise UsageError(
@@ -53,13 +62,43 @@ def choose_precision(requested: str, device: str) -> Choice:
     return Choice(requested, "asked for")
 
 
-def choose_tokens_per_pack(requested: int, device: str) -> Choice:
-    """T, the tokens of every pack; 0 for automatic."""
+def set_up_products() -> None:
+    """fp32 products are fp32, and sums of fp16 products are never rounded to fp16 on the way."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def choose_tokens_per_pack(requested: int, device: str, *, bytes_per_token: int = 0) -> Choice:
+    """T, the tokens of every pack; 0 for automatic.
+
+    Args:
+        bytes_per_token: what a forward pass takes at its peak, weights loaded already
+    """
     if requested:
         return Choice(str(requested), "asked for")
-    return Choice(
-        str(CPU_TOKENS_PER_PACK), f"auto: large enough for matrix products to be fast on {device}"
+    if not device.startswith("cuda"):
+        return Choice(
+            str(CPU_TOKENS_PER_PACK),
+            f"auto: large enough for matrix products to be fast on {device}",
+        )
+    gpu = torch.cuda.get_device_properties(device)
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return gpu_tokens_per_pack(
+        gpu.multi_processor_count, free_bytes=free_bytes, bytes_per_token=bytes_per_token
     )
+
+
+def gpu_tokens_per_pack(
+    num_multiprocessors: int, *, free_bytes: int, bytes_per_token: int
+) -> Choice:
+    """128 rows for each multiprocessor, halved until half of the free memory holds them."""
+    tokens = num_multiprocessors * ROWS_PER_MULTIPROCESSOR
+    reason = f"auto: {ROWS_PER_MULTIPROCESSOR} rows for each of {num_multiprocessors} processors"
+    while tokens * bytes_per_token > MEMORY_SHARE * free_bytes and tokens > 2 * OVERSIZE_STEP:
+        tokens //= 2
+        reason = f"auto: the memory at hand, {free_bytes / 2**30:.1f} GiB free"
+    return Choice(str(tokens), reason)
 
 
 def _require_gpu(requested: str, index: int) -> None:

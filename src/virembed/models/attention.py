@@ -123,9 +123,7 @@ def packed(
     """Our own kernel, see `virembed.models.triton_attention`."""
     from virembed.models import triton_attention  # noqa: PLC0415  the CPU works without Triton
 
-    return triton_attention.packed(
-        q, k, v, tokens, scale=scale, slopes=slopes, rotation=rotation
-    )
+    return triton_attention.packed(q, k, v, tokens, scale=scale, slopes=slopes, rotation=rotation)
 
 
 def _turn(q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float) -> float:
@@ -151,7 +149,17 @@ def varlen(
         scale = _turn(q, k, rotation, scale=scale)
     bounds, longest = tokens.cu_seqlens, max(tokens.lengths)
     out: torch.Tensor = torch.ops.aten._flash_attention_forward(
-        q, k, v, bounds, bounds, longest, longest, 0.0, False, False, scale=scale  # noqa: FBT003
+        q,
+        k,
+        v,
+        bounds,
+        bounds,
+        longest,
+        longest,
+        0.0,
+        False,
+        False,
+        scale=scale,
     )[0]
     return out
 

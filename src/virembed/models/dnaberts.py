@@ -74,6 +74,16 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + between
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the layers of one forward pass share."""
+
+    tokens: PackedTokens
+    slopes: torch.Tensor
+    attention: AttentionFunction
+    kernels: Kernels
+
+
 class Layer(nn.Module):
     def __init__(self, config: DnabertsConfig) -> None:
         super().__init__()
@@ -85,23 +95,16 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.ffn_dim, config.dim)
         self.ffn_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        y: torch.Tensor,
-        tokens: PackedTokens,
-        slopes: torch.Tensor,
-        attention: AttentionFunction,
-        kernels: Kernels,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, y: torch.Tensor, run: Run) -> torch.Tensor:
         """x: the residual stream, fp32 [T, D], changed in place; y: the same in the dtype of the
         products. Returns the next y."""
         q, k, v = self.qkv(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
         scale = self.shape[-1] ** -0.5
-        update = self.out(attention(q, k, v, tokens, scale=scale, slopes=slopes).flatten(1))
-        y = kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
-        update = self.down(kernels.gated_gelu(self.up(y)))  # the first half is activated
-        return kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
+        attended = run.attention(q, k, v, run.tokens, scale=scale, slopes=run.slopes)
+        update = self.out(attended.flatten(1))
+        y = run.kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
+        update = self.down(run.kernels.gated_gelu(self.up(y)))  # the first half is activated
+        return run.kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
 
 
 class Dnaberts(nn.Module):
@@ -137,9 +140,10 @@ class Dnaberts(nn.Module):
         """The residual stream, always the same tensor, before each layer and after the last."""
         x = self.embed(tokens)
         y = x.to(self.layers[0].qkv.weight.dtype)
+        run = Run(tokens, self.slopes, self.attention, self.kernels)
         for layer in self.layers:
             yield x
-            y = layer(x, y, tokens, self.slopes, self.attention, self.kernels)
+            y = layer(x, y, run)
         yield x
 
     @property

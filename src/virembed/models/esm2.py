@@ -66,10 +66,21 @@ class Esm2Config:
         return self.dim // self.num_heads
 
 
-def rotation_of(positions: torch.Tensor, inv_freq: torch.Tensor) -> Rotation:
-    """positions: int64 [T]; inv_freq: fp32 [R]."""
-    angles = positions[:, None] * inv_freq
-    return angles.cos(), angles.sin()
+def rotation_of(tokens: PackedTokens, inv_freq: torch.Tensor) -> Rotation:
+    """inv_freq: fp32 [R]."""
+    positions = positions_in_sequence(tokens)
+    angles = torch.arange(max(tokens.lengths), device=inv_freq.device)[:, None] * inv_freq
+    return Rotation(angles.cos(), angles.sin(), positions)
+
+
+@dataclass(slots=True)
+class Run:
+    """What the layers of one forward pass share."""
+
+    tokens: PackedTokens
+    rotation: Rotation | None  # of the current layer
+    attention: AttentionFunction
+    kernels: Kernels
 
 
 class Attention(nn.Module):
@@ -79,29 +90,13 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(config.dim, 3 * config.dim)
         self.out_proj = nn.Linear(config.dim, config.dim)
 
-    def forward(
-        self,
-        y: torch.Tensor,
-        tokens: PackedTokens,
-        rotation: Rotation,
-        attention: AttentionFunction,
-    ) -> torch.Tensor:
+    def forward(self, y: torch.Tensor, run: Run) -> torch.Tensor:
         q, k, v = self.qkv_proj(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
-        # q is scaled before it is turned, as there
-        scale = self.shape[-1] ** -0.5
-        attended = attention(q, k, v, tokens, scale=scale, slopes=None, rotation=rotation)
+        attended = run.attention(
+            q, k, v, run.tokens, scale=self.shape[-1] ** -0.5, slopes=None, rotation=run.rotation
+        )
         out: torch.Tensor = self.out_proj(attended.flatten(1))
         return out
-
-
-@dataclass(slots=True)
-class Run:
-    """What the layers of one forward pass share."""
-
-    tokens: PackedTokens
-    rotation: Rotation
-    attention: AttentionFunction
-    kernels: Kernels
 
 
 class Layer(nn.Module):
@@ -120,7 +115,7 @@ class Layer(nn.Module):
         """
         kernels, dtype = run.kernels, self.fc1.weight.dtype
         y = kernels.add_then_norm(x, update, self.self_attn_layer_norm, dtype=dtype)
-        update = self.self_attn(y, run.tokens, run.rotation, run.attention)
+        update = self.self_attn(y, run)
         y = kernels.add_then_norm(x, update, self.final_layer_norm, dtype=dtype)
         out: torch.Tensor = self.fc2(kernels.gelu(self.fc1(y)))
         return out
@@ -161,17 +156,14 @@ class Esm2(nn.Module):
             state = x.clone() if update is None else x + update
             yield self.emb_layer_norm_after(state) if number == len(self.layers) else state
 
-    def _layers(
-        self, tokens: PackedTokens
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    def _layers(self, tokens: PackedTokens) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         """Before each layer and after the last: residual stream, and what is still to be added."""
         x, update = self.embed(tokens), None
-        positions = positions_in_sequence(tokens)
-        run = Run(tokens, (x, x), self.attention, self.kernels)
+        run = Run(tokens, None, self.attention, self.kernels)
         for number, layer in enumerate(self.layers):
             yield x, update
             if not self.same_inv_freq[number]:
-                run.rotation = rotation_of(positions, self.inv_freq[number])
+                run.rotation = rotation_of(tokens, self.inv_freq[number])
             update = layer(x, update, run)
         yield x, update
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,17 @@ from torch import nn
 from virembed.contracts import Choice
 from virembed.errors import UsageError
 
-Rotation = tuple[torch.Tensor, torch.Tensor]  # cos and sin, fp32 [T, R]: the same for all heads
+
+class Rotation(NamedTuple):
+    """Angles by position, the same for all heads and sequences: a small table stays in caches.
+
+    cos, sin:  fp32 [n, R], n the length of the longest sequence
+    positions: int64 [T], of each token in its sequence
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    positions: torch.Tensor
 
 
 class AddNorm(Protocol):
@@ -89,7 +99,7 @@ def norm_of_sum(
 
 def turned(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """Turns each pair (x_i, x_{i+R}) of a head by its angle; x: [T, N, H], a copy."""
-    cos, sin = (part[:, None] for part in rotation)
+    cos, sin = (table[rotation.positions][:, None] for table in rotation[:2])
     first, second = x.float().chunk(2, dim=-1)
     both = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
     return both.to(x.dtype)
@@ -113,7 +123,7 @@ PLAIN = Kernels(add_then_norm, norm_of_sum, rotate, gelu, gated_gelu)
 
 
 def kernels_of(name: str) -> Kernels:
-    """"plain" or "triton"."""
+    """ "plain" or "triton"."""
     if name == "plain":
         return PLAIN
     from virembed.models import triton_kernels as fused  # noqa: PLC0415  the CPU works without

@@ -68,7 +68,7 @@ def _attention(
     rows = i.to(tl.int64)
     if ROTARY:
         mask = (i < n)[:, None] & (r < R)[None, :]
-        angle = (start + rows)[:, None] * R + r[None, :]
+        angle = i[:, None] * R + r[None, :]
         cos = tl.load(cos_ptr + angle, mask=mask, other=0.0)
         sin = tl.load(sin_ptr + angle, mask=mask, other=0.0)
         offset = rows[:, None] * stride + r[None, :]
@@ -86,18 +86,18 @@ def _attention(
         j = first + tl.arange(0, BLOCK_N)
         cols = j.to(tl.int64)
         if ROTARY:
-            mask = (j < n)[:, None] & (r < R)[None, :]
-            angle = (start + cols)[:, None] * R + r[None, :]
-            cos = tl.load(cos_ptr + angle, mask=mask, other=0.0)
-            sin = tl.load(sin_ptr + angle, mask=mask, other=0.0)
-            offset = cols[:, None] * stride + r[None, :]
-            k, k2 = _turned(k_ptr, offset, mask, cos, sin, 1.0, R)
+            k_mask = (j < n)[:, None] & (r < R)[None, :]
+            k_angle = j[:, None] * R + r[None, :]
+            k_cos = tl.load(cos_ptr + k_angle, mask=k_mask, other=0.0)
+            k_sin = tl.load(sin_ptr + k_angle, mask=k_mask, other=0.0)
+            k_offset = cols[:, None] * stride + r[None, :]
+            k, k2 = _turned(k_ptr, k_offset, k_mask, k_cos, k_sin, 1.0, R)
             scores = tl.dot(q, tl.trans(k), input_precision="ieee")
             scores = tl.dot(q2, tl.trans(k2), scores, input_precision="ieee")
             scores = scores * log2_e
         else:
-            mask = (j < n)[:, None] & (h < H)[None, :]
-            k = tl.load(k_ptr + cols[:, None] * stride + h[None, :], mask=mask, other=0.0)
+            k_mask = (j < n)[:, None] & (h < H)[None, :]
+            k = tl.load(k_ptr + cols[:, None] * stride + h[None, :], mask=k_mask, other=0.0)
             scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * log2_e)
         if ALIBI:
             distance = tl.abs(i[:, None] - j[None, :]).to(tl.float32)
@@ -107,8 +107,8 @@ def _attention(
         p = tl.exp2(scores - new_top[:, None])
         shrink = tl.exp2(top - new_top)
         total = total * shrink + tl.sum(p, axis=1)
-        mask = (j < n)[:, None] & (h < H)[None, :]
-        v = tl.load(v_ptr + cols[:, None] * stride + h[None, :], mask=mask, other=0.0)
+        v_mask = (j < n)[:, None] & (h < H)[None, :]
+        v = tl.load(v_ptr + cols[:, None] * stride + h[None, :], mask=v_mask, other=0.0)
         acc = acc * shrink[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision="ieee")
         top = new_top
@@ -155,7 +155,7 @@ def packed(
     tile = tile or tile_of(head_size, q.dtype)
     sequences, blocks = tiles_of(tokens, block=tile.queries)
     unused = tokens.cu_seqlens
-    cos, sin = rotation or (unused, unused)
+    cos, sin = rotation[:2] if rotation else (unused, unused)
     _attention[(len(sequences) * num_heads,)](
         q, k, v, out, cos, sin, unused if slopes is None else slopes,
         tokens.cu_seqlens, sequences, blocks, q.stride(0), scale,

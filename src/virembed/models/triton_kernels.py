@@ -5,7 +5,7 @@ TRITON_CACHE_DIR (by default ~/.triton/cache). No kernel tunes itself: what is c
 order depends on the sizes of the model alone.
 """
 
-# ruff: noqa: PLR0913, PLR0915, PLR0917 - a kernel takes pointers and sizes, and calls no helpers
+# ruff: noqa: PLR0913, PLR0917 - a kernel takes pointers and sizes, and calls no helpers
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from virembed.models.kernels import Rotation
 
-ELEMENTS = 2048  # of a program of the element-wise kernels
+ELEMENTS = 4096  # of a program of the element-wise kernels
 
 
 @triton.jit
@@ -77,7 +77,7 @@ def norm_of_sum(
 
 @triton.jit
 def _rotate(
-    q_ptr, k_ptr, cos_ptr, sin_ptr, stride, scale,
+    q_ptr, k_ptr, cos_ptr, sin_ptr, position_ptr, stride, scale,
     N: tl.constexpr, R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
     """All heads of one token."""
@@ -85,8 +85,9 @@ def _rotate(
     head = tl.arange(0, BLOCK_N)[:, None]
     r = tl.arange(0, BLOCK_R)[None, :]
     inside = (head < N) & (r < R)
-    cos = tl.load(cos_ptr + token * R + r, mask=r < R, other=0.0)
-    sin = tl.load(sin_ptr + token * R + r, mask=r < R, other=0.0)
+    position = tl.load(position_ptr + token)
+    cos = tl.load(cos_ptr + position * R + r, mask=r < R, other=0.0)
+    sin = tl.load(sin_ptr + position * R + r, mask=r < R, other=0.0)
     first = token * stride + head * (2 * R) + r
     dtype = q_ptr.dtype.element_ty
     a = tl.load(q_ptr + first, mask=inside).to(tl.float32) * scale
