@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from virembed.models.kernels import PLAIN, Kernels, Rotation, kernels_of
@@ -61,33 +62,55 @@ def test_rotate_inside_the_fused_product(device, fused, dtype, num_heads, head_s
     rotation = Rotation(angles.cos(), angles.sin(), torch.arange(29, device=device).flip(0))
     ours, plain = qkv.clone(), qkv.clone()
     for kernels, x in ((fused, ours), (PLAIN, plain)):
-        q, k, _ = x.unbind(1)
-        kernels.rotate(q, k, rotation, scale=head_size**-0.5)
+        kernels.rotate(x[:, 1], rotation, scale=head_size**-0.5)
     same(ours, plain, dtype=dtype)
+    assert torch.equal(ours[:, 0], qkv[:, 0])
     assert torch.equal(ours[:, 2], qkv[:, 2])
 
 
+def linear_of(num_in: int, num_out: int, device, dtype, *, bias: bool) -> nn.Linear:
+    linear = nn.Linear(num_in, num_out, bias=bias).requires_grad_(False).to(device, dtype)
+    linear.weight.copy_(2 * draw(num_out, num_in, device=device, seed=4) / num_in**0.5)
+    return linear
+
+
+SIZES = [(64, 128), (320, 1280), (480, 1920), (768, 3072), (100 * 8, 72)]  # D, F
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF])
-def test_gelu(device, fused, dtype) -> None:
+@pytest.mark.parametrize(("dim", "ffn_dim"), SIZES)
+@pytest.mark.parametrize("num_tokens", [1, 129, 1000])
+def test_products_with_gelu(device, fused, dtype, dim, ffn_dim, num_tokens) -> None:
+    """Against the plain twin in fp32, for that one rounds twice."""
+    y = draw(num_tokens, dim, device=device, dtype=dtype)
+    for name, num_out in (("linear_gelu", ffn_dim), ("linear_gated_gelu", 2 * ffn_dim)):
+        linear = linear_of(dim, num_out, device, dtype, bias=name == "linear_gelu")
+        ours = getattr(fused, name)(y, linear)
+        exact = getattr(PLAIN, name)(y.double(), linear.double()).to(dtype)
+        assert ours.shape == (num_tokens, ffn_dim)
+        same(ours, exact, dtype=dtype, size=10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+def test_gelu_without_a_product(device, dtype) -> None:
+    """What other GPUs use."""
+    kernels = pytest.importorskip("virembed.models.triton_kernels")
     h = (4 * draw(1000, 24, device=device)).to(dtype)
-    same(fused.gelu(h.clone()), PLAIN.gelu(h.clone()), dtype=dtype)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
-@pytest.mark.parametrize("ffn_dim", [128, 3072, 100])
-def test_gated_gelu(device, fused, dtype, ffn_dim) -> None:
-    h = 4 * draw(31, 2 * ffn_dim, device=device, dtype=dtype)
-    same(fused.gated_gelu(h), PLAIN.gated_gelu(h), dtype=dtype, size=10)
+    same(kernels.gelu(h.clone()), F.gelu(h), dtype=dtype)
+    a, b = h.float().chunk(2, dim=-1)
+    same(kernels.gated_gelu(h), (F.gelu(a) * b).to(dtype), dtype=dtype, size=10)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_what_is_not_finite_stays_visible(device, fused, value) -> None:
-    h = torch.full((4, 64), value, device=device, dtype=torch.float16)
-    assert not fused.gelu(h.clone()).isfinite().any()
-    assert not fused.gated_gelu(h).isfinite().any()
+    y = torch.full((4, 64), value, device=device, dtype=torch.float16)
+    linear = linear_of(64, 128, device, torch.float16, bias=True)
+    assert not fused.linear_gelu(y, linear).isfinite().any()
+    linear.bias = None
+    assert not fused.linear_gated_gelu(y, linear).isfinite().any()
     x = draw(3, 64, device=device)
-    normed = fused.add_then_norm(x, h[:3], norm_of(64, device), dtype=torch.float16)
+    normed = fused.add_then_norm(x, y[:3], norm_of(64, device), dtype=torch.float16)
     assert normed.isnan().all()
 
 

@@ -16,9 +16,7 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 # What an item is embedded with again whose vector came out not finite.
 WIDER = {"fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
 CPU_TOKENS_PER_PACK = 4096
-# Tiles of a matrix product have 128 or 256 rows; a pack of whole rounds of 128 rows for each
-# multiprocessor leaves none of them idle at the end of a product.
-ROWS_PER_MULTIPROCESSOR = 128
+GPU_TOKENS_PER_PACK = 16384  # from here on, larger products are not faster
 MEMORY_SHARE = 0.5  # of the free memory, for the estimate knows the largest tensors only
 
 
@@ -82,22 +80,16 @@ def choose_tokens_per_pack(requested: int, device: str, *, bytes_per_token: int 
             str(CPU_TOKENS_PER_PACK),
             f"auto: large enough for matrix products to be fast on {device}",
         )
-    gpu = torch.cuda.get_device_properties(device)
     free_bytes, _ = torch.cuda.mem_get_info(device)
-    return gpu_tokens_per_pack(
-        gpu.multi_processor_count, free_bytes=free_bytes, bytes_per_token=bytes_per_token
-    )
+    return gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=bytes_per_token)
 
 
-def gpu_tokens_per_pack(
-    num_multiprocessors: int, *, free_bytes: int, bytes_per_token: int
-) -> Choice:
-    """128 rows for each multiprocessor, halved until half of the free memory holds them."""
-    tokens = num_multiprocessors * ROWS_PER_MULTIPROCESSOR
-    reason = f"auto: {ROWS_PER_MULTIPROCESSOR} rows for each of {num_multiprocessors} processors"
-    while tokens * bytes_per_token > MEMORY_SHARE * free_bytes and tokens > 2 * OVERSIZE_STEP:
+def gpu_tokens_per_pack(*, free_bytes: int, bytes_per_token: int) -> Choice:
+    """16384, halved until half of the free memory holds them."""
+    tokens, reason = GPU_TOKENS_PER_PACK, "auto: larger products are not faster"
+    while tokens * bytes_per_token > MEMORY_SHARE * free_bytes and tokens > OVERSIZE_STEP:
         tokens //= 2
-        reason = f"auto: the memory at hand, {free_bytes / 2**30:.1f} GiB free"
+        reason = f"auto: half of the memory at hand, {free_bytes / 2**30:.1f} GiB free"
     return Choice(str(tokens), reason)
 
 

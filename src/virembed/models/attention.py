@@ -128,7 +128,9 @@ def packed(
 
 def _turn(q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float) -> float:
     """In place, for kernels that know no rotation; returns the scale that is left to do."""
-    kernels_of(choose_kernels("auto", q.device.type).value).rotate(q, k, rotation, scale=scale)
+    kernels = kernels_of(choose_kernels("auto", q.device.type).value)
+    kernels.rotate(q, rotation, scale=scale)
+    kernels.rotate(k, rotation, scale=1.0)
     return 1.0
 
 
@@ -148,18 +150,9 @@ def varlen(
     if rotation is not None:
         scale = _turn(q, k, rotation, scale=scale)
     bounds, longest = tokens.cu_seqlens, max(tokens.lengths)
+    no = False
     out: torch.Tensor = torch.ops.aten._flash_attention_forward(
-        q,
-        k,
-        v,
-        bounds,
-        bounds,
-        longest,
-        longest,
-        0.0,
-        False,
-        False,
-        scale=scale,
+        q, k, v, bounds, bounds, longest, longest, 0.0, no, no, scale=scale
     )[0]
     return out
 

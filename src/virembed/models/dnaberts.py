@@ -103,7 +103,7 @@ class Layer(nn.Module):
         attended = run.attention(q, k, v, run.tokens, scale=scale, slopes=run.slopes)
         update = self.out(attended.flatten(1))
         y = run.kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
-        update = self.down(run.kernels.gated_gelu(self.up(y)))  # the first half is activated
+        update = self.down(run.kernels.linear_gated_gelu(y, self.up))  # the first half is activated
         return run.kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
 
 

@@ -117,7 +117,7 @@ class Layer(nn.Module):
         y = kernels.add_then_norm(x, update, self.self_attn_layer_norm, dtype=dtype)
         update = self.self_attn(y, run)
         y = kernels.add_then_norm(x, update, self.final_layer_norm, dtype=dtype)
-        out: torch.Tensor = self.fc2(kernels.gelu(self.fc1(y)))
+        out: torch.Tensor = self.fc2(kernels.linear_gelu(y, self.fc1))
         return out
 
 

@@ -55,28 +55,26 @@ class AddNorm(Protocol):
 
 
 class Rotate(Protocol):
-    """Turns q and k, [T, N, H] each, in place; q is scaled before it is turned."""
+    """Scales x, [T, N, H], and turns it, in place."""
 
-    def __call__(
-        self, q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float
-    ) -> None: ...
+    def __call__(self, x: torch.Tensor, rotation: Rotation, *, scale: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
     """
-    add_then_norm:    x += update;       returns LN(x), the input of the next product
-    norm_of_sum:      x = LN(x + update); returns x, the input of the next product
-    rotate:           rotary positions
-    gelu:             the erf GELU in place; h: [T, F]
-    gated_gelu:       gelu(first half) * second half; [T, 2F] -> [T, F]
+    add_then_norm:      x += update;       returns LN(x), the input of the next product
+    norm_of_sum:        x = LN(x + update); returns x, the input of the next product
+    rotate:             rotary positions
+    linear_gelu:        the erf GELU of a product; [T, D] -> [T, F]
+    linear_gated_gelu:  gelu(first half) * second half of a product; [T, D] -> [T, F]
     """
 
     add_then_norm: AddNorm
     norm_of_sum: AddNorm
     rotate: Rotate
-    gelu: Callable[[torch.Tensor], torch.Tensor]
-    gated_gelu: Callable[[torch.Tensor], torch.Tensor]
+    linear_gelu: Callable[[torch.Tensor, nn.Linear], torch.Tensor]
+    linear_gated_gelu: Callable[[torch.Tensor, nn.Linear], torch.Tensor]
 
 
 def add_then_norm(
@@ -105,35 +103,34 @@ def turned(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     return both.to(x.dtype)
 
 
-def rotate(q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float) -> None:
-    q.copy_(turned(q.float() * scale, rotation))
-    k.copy_(turned(k, rotation))
+def rotate(x: torch.Tensor, rotation: Rotation, *, scale: float) -> None:
+    x.copy_(turned(x.float() * scale, rotation))
 
 
-def gelu(h: torch.Tensor) -> torch.Tensor:
-    return F.gelu(h)
+def linear_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
+    return F.gelu(linear(y))
 
 
-def gated_gelu(h: torch.Tensor) -> torch.Tensor:
-    activated, gate = h.float().chunk(2, dim=-1)
-    return (F.gelu(activated) * gate).to(h.dtype)
+def linear_gated_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
+    activated, gate = linear(y).float().chunk(2, dim=-1)
+    return (F.gelu(activated) * gate).to(y.dtype)
 
 
-PLAIN = Kernels(add_then_norm, norm_of_sum, rotate, gelu, gated_gelu)
+PLAIN = Kernels(add_then_norm, norm_of_sum, rotate, linear_gelu, linear_gated_gelu)
 
 
 def kernels_of(name: str) -> Kernels:
     """ "plain" or "triton"."""
     if name == "plain":
         return PLAIN
-    from virembed.models import triton_kernels as fused  # noqa: PLC0415  the CPU works without
+    from virembed.models import triton_kernels, triton_linear  # noqa: PLC0415  GPUs only
 
     return Kernels(
-        add_then_norm=fused.add_then_norm,
-        norm_of_sum=fused.norm_of_sum,
-        rotate=fused.rotate,
-        gelu=fused.gelu,
-        gated_gelu=fused.gated_gelu,
+        add_then_norm=triton_kernels.add_then_norm,
+        norm_of_sum=triton_kernels.norm_of_sum,
+        rotate=triton_kernels.rotate,
+        linear_gelu=triton_linear.linear_gelu,
+        linear_gated_gelu=triton_linear.linear_gated_gelu,
     )
 
 

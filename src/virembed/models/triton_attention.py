@@ -1,12 +1,12 @@
 """Attention over packed sequences in Triton, made for many short ones. Imported on GPUs only.
 
 A program takes one tile of queries of one head of one sequence, and goes over the keys of that
-sequence. It needs no padding, turns q and k on the way in (rotary) and adds the ALiBi bias on the
-fly. Keys are taken in blocks counted from the start of their sequence, so a result depends on its
-sequence alone.
+sequence. It needs no padding, turns q on the way in (rotary) and adds the ALiBi bias on the fly.
+k is turned before, once: every tile of queries reads it again. Keys are taken in blocks counted
+from the start of their sequence, so a result depends on its sequence alone.
 """
 
-# ruff: noqa: PLR0913, PLR0915, PLR0917 - a kernel takes pointers and sizes, and calls no helpers
+# ruff: noqa: PLR0913, PLR0917 - a kernel takes pointers and sizes, and calls no helpers
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import triton.language as tl
 
 from virembed.contracts import PackedTokens
 from virembed.models.kernels import Rotation
+from virembed.models.triton_kernels import rotate
 
 
 class Tile(NamedTuple):
@@ -33,23 +34,16 @@ def tile_of(head_size: int, dtype: torch.dtype) -> Tile:
     """Measured on an H200; depends on nothing that differs between the packs of a task."""
     if dtype == torch.float32:  # without matrix units
         return Tile(32, 32, 4, 1)
-    return Tile(64, 64, 4, 2) if head_size <= 64 else Tile(64, 32, 4, 2)
-
-
-@triton.jit
-def _turned(x_ptr, offset, mask, cos, sin, scale, R: tl.constexpr):
-    """Both halves of a block of heads after rotation, in the dtype of x."""
-    a = tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32) * scale
-    b = tl.load(x_ptr + offset + R, mask=mask, other=0.0).to(tl.float32) * scale
-    dtype = x_ptr.dtype.element_ty
-    return (a * cos - b * sin).to(dtype), (b * cos + a * sin).to(dtype)
+    if head_size <= 32:
+        return Tile(64, 32, 2, 3)
+    return Tile(64, 32, 4, 3) if head_size <= 64 else Tile(64, 32, 4, 2)
 
 
 @triton.jit
 def _attention(
     q_ptr, k_ptr, v_ptr, out_ptr, cos_ptr, sin_ptr, slopes_ptr, cu_ptr, sequence_ptr, block_ptr,
     stride, scale,
-    N: tl.constexpr, H: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_R: tl.constexpr,
+    N: tl.constexpr, H: tl.constexpr, BLOCK_H: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, ROTARY: tl.constexpr, ALIBI: tl.constexpr,
 ):  # fmt: skip
     tile = tl.program_id(0) // N  # the heads of a tile side by side: their rows are neighbours
@@ -62,20 +56,22 @@ def _attention(
     v_ptr += start * stride + head * H
     i = tl.load(block_ptr + tile) * BLOCK_M + tl.arange(0, BLOCK_M)
     h = tl.arange(0, BLOCK_H)
-    r = tl.arange(0, BLOCK_R)
     R: tl.constexpr = H // 2
     log2_e: tl.constexpr = 1.4426950408889634
     rows = i.to(tl.int64)
+    mask = (i < n)[:, None] & (h < H)[None, :]
+    offset = rows[:, None] * stride
+    q = tl.load(q_ptr + offset + h[None, :], mask=mask, other=0.0)
     if ROTARY:
-        mask = (i < n)[:, None] & (r < R)[None, :]
-        angle = i[:, None] * R + r[None, :]
+        # x_i and x_{i+R} are partners: (a, b) -> (a cos - b sin, b cos + a sin)
+        partner = tl.where(h < R, h + R, h - R)
+        angle = i[:, None] * R + tl.where(h < R, h, h - R)[None, :]
         cos = tl.load(cos_ptr + angle, mask=mask, other=0.0)
         sin = tl.load(sin_ptr + angle, mask=mask, other=0.0)
-        offset = rows[:, None] * stride + r[None, :]
-        q, q2 = _turned(q_ptr, offset, mask, cos, sin, scale, R)
-    else:
-        mask = (i < n)[:, None] & (h < H)[None, :]
-        q = tl.load(q_ptr + rows[:, None] * stride + h[None, :], mask=mask, other=0.0)
+        other = tl.load(q_ptr + offset + partner[None, :], mask=mask, other=0.0)
+        other = tl.where((h < R)[None, :], -other.to(tl.float32), other.to(tl.float32))
+        q = ((q.to(tl.float32) * scale) * cos + (other * scale) * sin).to(q_ptr.dtype.element_ty)
+        scale = 1.0
     if ALIBI:
         slope = tl.load(slopes_ptr + head)
 
@@ -85,20 +81,9 @@ def _attention(
     for first in range(0, n, BLOCK_N):
         j = first + tl.arange(0, BLOCK_N)
         cols = j.to(tl.int64)
-        if ROTARY:
-            k_mask = (j < n)[:, None] & (r < R)[None, :]
-            k_angle = j[:, None] * R + r[None, :]
-            k_cos = tl.load(cos_ptr + k_angle, mask=k_mask, other=0.0)
-            k_sin = tl.load(sin_ptr + k_angle, mask=k_mask, other=0.0)
-            k_offset = cols[:, None] * stride + r[None, :]
-            k, k2 = _turned(k_ptr, k_offset, k_mask, k_cos, k_sin, 1.0, R)
-            scores = tl.dot(q, tl.trans(k), input_precision="ieee")
-            scores = tl.dot(q2, tl.trans(k2), scores, input_precision="ieee")
-            scores = scores * log2_e
-        else:
-            k_mask = (j < n)[:, None] & (h < H)[None, :]
-            k = tl.load(k_ptr + cols[:, None] * stride + h[None, :], mask=k_mask, other=0.0)
-            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * log2_e)
+        mask_j = (j < n)[:, None] & (h < H)[None, :]
+        k = tl.load(k_ptr + cols[:, None] * stride + h[None, :], mask=mask_j, other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * log2_e)
         if ALIBI:
             distance = tl.abs(i[:, None] - j[None, :]).to(tl.float32)
             scores -= slope * log2_e * distance
@@ -107,8 +92,7 @@ def _attention(
         p = tl.exp2(scores - new_top[:, None])
         shrink = tl.exp2(top - new_top)
         total = total * shrink + tl.sum(p, axis=1)
-        v_mask = (j < n)[:, None] & (h < H)[None, :]
-        v = tl.load(v_ptr + cols[:, None] * stride + h[None, :], mask=v_mask, other=0.0)
+        v = tl.load(v_ptr + cols[:, None] * stride + h[None, :], mask=mask_j, other=0.0)
         acc = acc * shrink[:, None]
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision="ieee")
         top = new_top
@@ -153,6 +137,8 @@ def packed(
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     out = v.new_empty(num_tokens, num_heads, head_size)
     tile = tile or tile_of(head_size, q.dtype)
+    if rotation is not None:
+        rotate(k, rotation, scale=1.0)
     sequences, blocks = tiles_of(tokens, block=tile.queries)
     unused = tokens.cu_seqlens
     cos, sin = rotation[:2] if rotation else (unused, unused)
@@ -161,7 +147,6 @@ def packed(
         tokens.cu_seqlens, sequences, blocks, q.stride(0), scale,
         N=num_heads, H=head_size,
         BLOCK_H=max(16, triton.next_power_of_2(head_size)),
-        BLOCK_R=max(16, triton.next_power_of_2(head_size // 2)),
         BLOCK_M=tile.queries, BLOCK_N=tile.keys,
         ROTARY=int(rotation is not None), ALIBI=int(slopes is not None),
         num_warps=tile.num_warps, num_stages=tile.num_stages,

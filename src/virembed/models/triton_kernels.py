@@ -77,7 +77,7 @@ def norm_of_sum(
 
 @triton.jit
 def _rotate(
-    q_ptr, k_ptr, cos_ptr, sin_ptr, position_ptr, stride, scale,
+    x_ptr, cos_ptr, sin_ptr, position_ptr, stride, scale,
     N: tl.constexpr, R: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
     """All heads of one token."""
@@ -88,24 +88,19 @@ def _rotate(
     position = tl.load(position_ptr + token)
     cos = tl.load(cos_ptr + position * R + r, mask=r < R, other=0.0)
     sin = tl.load(sin_ptr + position * R + r, mask=r < R, other=0.0)
-    first = token * stride + head * (2 * R) + r
-    dtype = q_ptr.dtype.element_ty
-    a = tl.load(q_ptr + first, mask=inside).to(tl.float32) * scale
-    b = tl.load(q_ptr + first + R, mask=inside).to(tl.float32) * scale
-    tl.store(q_ptr + first, (a * cos - b * sin).to(dtype), mask=inside)
-    tl.store(q_ptr + first + R, (b * cos + a * sin).to(dtype), mask=inside)
-    a = tl.load(k_ptr + first, mask=inside).to(tl.float32)
-    b = tl.load(k_ptr + first + R, mask=inside).to(tl.float32)
-    tl.store(k_ptr + first, (a * cos - b * sin).to(dtype), mask=inside)
-    tl.store(k_ptr + first + R, (b * cos + a * sin).to(dtype), mask=inside)
+    first = x_ptr + token * stride + head * (2 * R) + r
+    dtype = x_ptr.dtype.element_ty
+    a = tl.load(first, mask=inside).to(tl.float32) * scale
+    b = tl.load(first + R, mask=inside).to(tl.float32) * scale
+    tl.store(first, (a * cos - b * sin).to(dtype), mask=inside)
+    tl.store(first + R, (b * cos + a * sin).to(dtype), mask=inside)
 
 
-def rotate(q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float) -> None:
-    num_tokens, num_heads, head_size = q.shape
-    assert q.stride() == k.stride()
-    assert q.stride()[1:] == (head_size, 1)
+def rotate(x: torch.Tensor, rotation: Rotation, *, scale: float) -> None:
+    num_tokens, num_heads, head_size = x.shape
+    assert x.stride()[1:] == (head_size, 1)
     _rotate[(num_tokens,)](
-        q, k, *rotation, q.stride(0), scale,
+        x, *rotation, x.stride(0), scale,
         N=num_heads, R=head_size // 2,
         BLOCK_N=triton.next_power_of_2(num_heads), BLOCK_R=triton.next_power_of_2(head_size // 2),
         num_warps=4,
@@ -113,7 +108,7 @@ def rotate(q: torch.Tensor, k: torch.Tensor, rotation: Rotation, *, scale: float
 
 
 @triton.jit
-def _gelu_of(x, EXACT: tl.constexpr):
+def gelu_of(x, EXACT: tl.constexpr):
     """x * Phi(x), fp32. What is not finite becomes NaN or stays: the guard has to see it."""
     if EXACT:
         return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
@@ -133,7 +128,7 @@ def _gelu_of(x, EXACT: tl.constexpr):
 def _gelu(h_ptr, num, EXACT: tl.constexpr, BLOCK: tl.constexpr):
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(h_ptr + i, mask=i < num, other=0.0).to(tl.float32)
-    tl.store(h_ptr + i, _gelu_of(x, EXACT).to(h_ptr.dtype.element_ty), mask=i < num)
+    tl.store(h_ptr + i, gelu_of(x, EXACT).to(h_ptr.dtype.element_ty), mask=i < num)
 
 
 def gelu(h: torch.Tensor) -> torch.Tensor:
@@ -150,7 +145,7 @@ def _gated_gelu(h_ptr, out_ptr, F: tl.constexpr, EXACT: tl.constexpr, BLOCK: tl.
     inside = col < F
     x = tl.load(h_ptr + row * 2 * F + col, mask=inside, other=0.0).to(tl.float32)
     gate = tl.load(h_ptr + row * 2 * F + F + col, mask=inside, other=0.0).to(tl.float32)
-    gated = _gelu_of(x, EXACT) * gate
+    gated = gelu_of(x, EXACT) * gate
     tl.store(out_ptr + row * F + col, gated.to(out_ptr.dtype.element_ty), mask=inside)
 
 
