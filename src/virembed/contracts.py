@@ -7,7 +7,7 @@ H size of a head, D model size, F feed-forward size, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the stages without a model start without torch
@@ -46,11 +46,13 @@ class PackedTokens:
     ids:         int64 [T]
     cu_seqlens:  int32 [B + 1], where each sequence starts and the last one ends; cu_seqlens[-1] = T
     lengths:     the same as plain integers, so that nothing has to be read back from a GPU
+    derived:     what kernels compute from the lengths, kept for the next layer, by name
     """
 
     ids: torch.Tensor
     cu_seqlens: torch.Tensor
     lengths: tuple[int, ...]
+    derived: dict[str, torch.Tensor] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Tokenizer(Protocol):
@@ -69,6 +71,7 @@ class Encoder(Protocol):
     dim: int  # D
     pool_skip: tuple[int, int]  # tokens left out of the mean at the start and end of a sequence
     pooling: str  # the same in words, stored with the vectors
+    bytes_per_token: int  # memory of a forward pass at its peak, without weights
 
     def __call__(self, tokens: PackedTokens) -> torch.Tensor:
         """Hidden states [T, D] after the last layer, fp32."""

@@ -3,6 +3,8 @@
 /            attributes: format, chunk, weights card and settings as JSON, sha256 of the vectors
 key          uint8 [items, 16]
 num_tokens   int32 [items]
+flags        uint8 [items], 0: embedded in the precision of the identity; n: at the nth wider one,
+             because half precision overflowed (fp16, then bf16, then fp32)
 vector       float16 [items, D], contiguous, so that it can be mapped into memory
 """
 
@@ -125,11 +127,14 @@ def write_shard(
     keys: list[bytes],
     num_tokens: npt.NDArray[np.int64],
     vectors: npt.NDArray[np.float16],
+    flags: npt.NDArray[np.uint8] | None = None,
 ) -> None:
-    """Writes a shard; it has its name only when it is whole."""
+    """Writes a shard; it has its name only when it is whole. `flags`: None for all 0."""
     with new_file(path) as file:
         file.create_dataset("key", data=np.frombuffer(b"".join(keys), "u1").reshape(-1, 16))
         file.create_dataset("num_tokens", data=num_tokens.astype("i4"))
+        flags = np.zeros(len(keys), np.uint8) if flags is None else flags
+        file.create_dataset("flags", data=flags)
         file.create_dataset("vector", data=vectors.astype("<f2", copy=False))
         file.attrs["format"] = FORMAT
         file.attrs["identity"] = json.dumps(asdict(identity), sort_keys=True)

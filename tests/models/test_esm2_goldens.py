@@ -13,6 +13,7 @@ from virembed.contracts import PackedTokens
 from virembed.engine.pooling import mean_pool
 from virembed.models.attention import dense
 from virembed.models.esm2 import Esm2
+from virembed.models.kernels import turned
 from virembed.models.tokenizers import PAD
 
 from .packs import GOLDEN, Case, pack, worst
@@ -127,7 +128,9 @@ def attentions(esm2_tiny: Case, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor
     def recording(
         q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tokens: PackedTokens, **rest: Any
     ) -> torch.Tensor:
-        scores = torch.einsum("inh,jnh->nij", q, k) * rest["scale"]
+        rotation = rest["rotation"]
+        turned_q, turned_k = turned(q * rest["scale"], rotation), turned(k, rotation)
+        scores = torch.einsum("inh,jnh->nij", turned_q, turned_k)
         recorded.append(scores.softmax(-1))
         return dense(q, k, v, tokens, **rest)
 

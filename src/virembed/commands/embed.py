@@ -17,7 +17,7 @@ from virembed.errors import InputError
 from virembed.fasta import PROTEIN_ONLY
 from virembed.items import read_chunk
 from virembed.layout import MODEL_NAMES, model_slot
-from virembed.models.registry import load_encoder
+from virembed.models.registry import LoadedEncoder, load_encoder
 from virembed.models.weights import verify_checksums
 from virembed.shards import ShardIdentity, ShardOrigin, write_shard
 
@@ -37,8 +37,12 @@ PROGRESS_S = 60.0
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The shard to write.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", default="auto", help="Type of the matrix products: auto or fp32.")
-@click.option("--attention", default="auto", help="Attention kernel: auto or dense.")
+@click.option(
+    "--precision", default="auto", help="Type of the matrix products: auto, fp16, bf16 or fp32."
+)
+@click.option(
+    "--attention", default="auto", help="Attention kernel: auto, packed, varlen, flash or dense."
+)
 @click.option("--tokens-per-pack", type=click.IntRange(0), default=0, help="0 for automatic.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for all.")
 def embed(
@@ -62,15 +66,21 @@ def embed(
         torch.set_num_threads(threads)
     chosen_device = settings.choose_device(device)
     chosen_precision = settings.choose_precision(precision, chosen_device.value)
-    chosen_tokens = settings.choose_tokens_per_pack(tokens_per_pack, chosen_device.value)
+    settings.set_up_products()
     keys, texts = _read_items(chunk, model_slot(model).item)
 
-    loaded = load_encoder(
-        weights,
-        model=model,
-        device=torch.device(chosen_device.value),
-        dtype=settings.PRECISIONS[chosen_precision.value],
-        attention=attention,
+    def load(precision: str) -> LoadedEncoder:
+        return load_encoder(
+            weights,
+            model=model,
+            device=torch.device(chosen_device.value),
+            dtype=settings.PRECISIONS[precision],
+            attention=attention if precision == chosen_precision.value else "auto",
+        )
+
+    loaded = load(chosen_precision.value)
+    chosen_tokens = settings.choose_tokens_per_pack(
+        tokens_per_pack, chosen_device.value, bytes_per_token=loaded.encoder.bytes_per_token
     )
     loaded_s = time.perf_counter() - begin
     with ThreadPoolExecutor(1) as pool:
@@ -84,6 +94,10 @@ def embed(
             device=torch.device(chosen_device.value),
             tokens_per_pack=int(chosen_tokens.value),
             progress=_progress_lines(chunk.stem, len(texts)),
+            retries=[
+                lambda wider=wider: load(wider).encoder
+                for wider in settings.WIDER[chosen_precision.value]
+            ],
         )
         checked.result()
 
@@ -109,7 +123,7 @@ def embed(
         software={"python": platform.python_version(), "torch": torch.__version__},
         num_packs=result.num_packs,
         fill_tokens=result.fill_tokens,
-        seconds={"load": loaded_s, "tokenize": result.tokenize_s, "loop": result.loop_s},
+        seconds={"load": loaded_s, "tokenize": result.first_s, "loop": result.loop_s},
     )
     write_shard(
         out,
@@ -118,6 +132,7 @@ def embed(
         keys=keys,
         num_tokens=result.num_tokens,
         vectors=result.vectors,
+        flags=result.flags,
     )
     random = "  (random weights: no biology in these vectors)" if loaded.info.random else ""
     click.echo(
@@ -156,7 +171,7 @@ def _progress_lines(name: str, num_items: int) -> Progress:
         if now - last >= PROGRESS_S:
             last = now
             rate = tokens / (now - begin)
-            left_s = (num_items - items) * (now - begin) / items
+            left_s = (num_items - items) * (now - begin) / max(1, items)
             click.echo(
                 f"{name}: {items:,} of {num_items:,} sequences, {rate:,.0f} tokens/s, "
                 f"about {left_s / 60:.0f} min left",

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from virembed.contracts import Encoder, Pack, PackedTokens, Tokenizer
-from virembed.engine.planner import plan_packs
 from virembed.engine.pooling import mean_pool
-from virembed.errors import IncompleteError
-
-PACKS_AHEAD = 4
-FILL_LENGTH = 128  # throw-away sequences are short, their attention costs next to nothing
+from virembed.engine.results import Fetched, Fetcher
+from virembed.engine.stream import halved, stream_packs
+from virembed.errors import IncompleteError, MemoryLimitError
 
 Progress = Callable[[int, int], None]  # items done, tokens done
 
@@ -29,18 +26,22 @@ Progress = Callable[[int, int], None]  # items done, tokens done
 class Embeddings:
     """What the loop hands over, in the order of the items given.
 
-    vectors:     float16 [items, D]
-    num_tokens:  int64 [items], special tokens included
-    num_packs:   forward passes
-    fill_tokens: throw-away tokens among them
-    tokenize_s, loop_s: seconds spent before the first and in all forward passes
+    vectors:      float16 [items, D]
+    num_tokens:   int64 [items], special tokens included
+    flags:        uint8 [items]: 0, or the number of the retry (from 1) whose precision it took
+    num_packs:    forward passes
+    num_halvings: how often a pack did not fit into the memory
+    fill_tokens:  throw-away tokens among them
+    first_s, loop_s: seconds until the first pack was ready, and from there to the last vector
     """
 
     vectors: npt.NDArray[np.float16]
     num_tokens: npt.NDArray[np.int64]
+    flags: npt.NDArray[np.uint8]
     num_packs: int
+    num_halvings: int
     fill_tokens: int
-    tokenize_s: float
+    first_s: float
     loop_s: float
 
 
@@ -52,81 +53,145 @@ def embed_items(
     device: torch.device,
     tokens_per_pack: int,
     progress: Progress | None = None,
+    retries: Sequence[Callable[[], Encoder]] = (),
 ) -> Embeddings:
     """The mean vector of every text.
 
+    What comes out not finite (half precision ends at 65504) is embedded again by the encoders of
+    `retries`, one after the other: the same model with products of a wider range, made only when
+    they are needed. Other items keep their vectors, so no vector depends on its neighbours.
+
     Raises:
-        IncompleteError: a vector is not finite, or too large for float16.
+        IncompleteError: a vector is not finite with the last encoder either, or too large for
+            float16.
+        MemoryLimitError: an item does not fit into the memory of the device even alone.
     """
-    begin = time.perf_counter()
-    token_ids = tokenizer.encode(texts)
-    num_tokens = np.fromiter(map(len, token_ids), dtype=np.int64, count=len(token_ids))
-    packs = plan_packs(num_tokens, tokens_per_pack=tokens_per_pack)
-    vectors = np.zeros((len(texts), encoder.dim), dtype=np.float16)
-
-    tokenized = time.perf_counter()
-    items_done = tokens_done = 0
-    with torch.inference_mode():
-        for pack, tokens in _prefetch(packs, token_ids, tokenizer.fill_id, device):
-            hidden = encoder(tokens)
-            pooled = mean_pool(hidden, tokens, skip=encoder.pool_skip)[: len(pack.items)]
-            vectors[pack.items] = _finite(pooled).numpy()
-            items_done += len(pack.items)
-            tokens_done += int(pack.lengths.sum())
-            if progress:
-                progress(items_done, tokens_done)
-    done = time.perf_counter()
-    return Embeddings(
-        vectors,
-        num_tokens,
-        num_packs=len(packs),
-        fill_tokens=sum(pack.num_tokens for pack in packs) - tokens_done,
-        tokenize_s=tokenized - begin,
-        loop_s=done - tokenized,
-    )
-
-
-def pack_tokens(
-    pack: Pack, token_ids: Sequence[npt.NDArray[np.int64]], fill_id: int
-) -> PackedTokens:
-    """Joins the items of a pack and fills it up to its size; fill comes after all items."""
-    free = pack.num_tokens - int(pack.lengths.sum())
-    fill = [FILL_LENGTH] * (free // FILL_LENGTH) + [free % FILL_LENGTH] * (free % FILL_LENGTH > 0)
-    lengths = [*pack.lengths.tolist(), *fill]
-    ids = np.full(pack.num_tokens, fill_id, dtype=np.int64)
-    np.concatenate([token_ids[i] for i in pack.items], out=ids[: pack.num_tokens - free])
-    cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=cu_seqlens[1:])
-    return PackedTokens(torch.from_numpy(ids), torch.from_numpy(cu_seqlens), tuple(lengths))
-
-
-def _prefetch(
-    packs: list[Pack],
-    token_ids: Sequence[npt.NDArray[np.int64]],
-    fill_id: int,
-    device: torch.device,
-) -> Iterator[tuple[Pack, PackedTokens]]:
-    """Packs and their tokens on the device; the next few are made while one is computed."""
-
-    def make(pack: Pack) -> PackedTokens:
-        tokens = pack_tokens(pack, token_ids, fill_id)
-        return PackedTokens(tokens.ids.to(device), tokens.cu_seqlens.to(device), tokens.lengths)
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(make, pack) for pack in packs[:PACKS_AHEAD]]
-        for number, pack in enumerate(packs):
-            tokens = ahead.pop(0).result()
-            if number + PACKS_AHEAD < len(packs):
-                ahead.append(pool.submit(make, packs[number + PACKS_AHEAD]))
-            yield pack, tokens
-
-
-def _finite(pooled: torch.Tensor) -> torch.Tensor:
-    """float16 on the CPU, proven finite."""
-    stored = pooled.to(torch.float16)
-    if not bool(stored.isfinite().all()):
+    loop = Loop(len(texts), encoder.dim, tokenizer, device, progress or (lambda *_: None))
+    items = np.arange(len(texts))
+    for number, make in enumerate([lambda: encoder, *retries]):
+        if items.size == 0:
+            break
+        loop.flags[items] = number
+        loop.run(texts, items, encoder=make(), tokens_per_pack=tokens_per_pack)
+        items = np.flatnonzero(~loop.finite)
+    if items.size:
         raise IncompleteError(
-            "the model gave a vector that is not finite, or too large for float16",
+            f"the model gave a vector that is not finite, or too large for float16, for "
+            f"{items.size} sequences, the first is number {items[0] + 1} of {len(texts)}",
             "Check the weights with `virembed weights list`.",
         )
-    return stored.cpu()
+    return loop.embeddings()
+
+
+@dataclass
+class Loop:
+    """One pass over items after another, into the same arrays."""
+
+    num_items: int
+    dim: int
+    tokenizer: Tokenizer
+    device: torch.device
+    progress: Progress
+    num_packs: int = 0
+    num_halvings: int = 0
+    tokens_computed: int = 0
+    tokens_used: int = 0
+    items_done: int = 0
+    first_s: float = 0.0
+    loop_s: float = 0.0
+    fitting: float = float("inf")  # tokens of a pack that may fit, as far as is known
+    vectors: npt.NDArray[np.float16] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vectors = np.zeros((self.num_items, self.dim), np.float16)
+        self.num_tokens = np.zeros(self.num_items, np.int64)
+        self.flags = np.zeros(self.num_items, np.uint8)
+        self.finite = np.zeros(self.num_items, np.bool_)
+
+    def run(
+        self,
+        texts: Sequence[str],
+        items: npt.NDArray[np.int64],
+        *,
+        encoder: Encoder,
+        tokens_per_pack: int,
+    ) -> None:
+        begin = ready = time.perf_counter()
+        fetcher = Fetcher()
+        packs = stream_packs(
+            texts,
+            items=items,
+            tokenizer=self.tokenizer,
+            tokens_per_pack=tokens_per_pack,
+            device=self.device,
+        )
+        with torch.inference_mode():
+            for number, (pack, tokens) in enumerate(packs):
+                if number == 0:
+                    ready = time.perf_counter()
+                for part, pooled in self._forward(pack, tokens, encoder):
+                    self._store(fetcher.add(part, pooled))
+            self._store(fetcher.rest())
+        self.first_s += ready - begin
+        self.loop_s += time.perf_counter() - ready
+
+    def _forward(
+        self, pack: Pack, tokens: PackedTokens, encoder: Encoder
+    ) -> Iterator[tuple[Pack, torch.Tensor]]:
+        """Pooled vectors fp32 [B, D] of the pack; of its halves where it does not fit."""
+        too_large = pack.num_tokens > self.fitting and len(pack.items) > 1
+        pooled = None if too_large else self._try(pack, tokens, encoder)
+        if pooled is not None:
+            self.num_packs += 1
+            self.tokens_computed += pack.num_tokens
+            yield pack, pooled
+            return
+        parts = halved(pack, tokens, fill_id=self.tokenizer.fill_id)
+        if not parts:
+            raise self._too_long(pack)
+        for part, part_tokens in parts:
+            yield from self._forward(part, part_tokens, encoder)
+
+    def _try(self, pack: Pack, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
+        """None if the memory does not suffice."""
+        try:
+            pooled = mean_pool(encoder(tokens), tokens, skip=encoder.pool_skip)
+            return pooled[: len(pack.items)]
+        except torch.OutOfMemoryError:
+            self.num_halvings += 1
+            if len(pack.items) > 1:  # says little about packs of many where one item is too long
+                self.fitting = min(self.fitting, pack.num_tokens // 2)
+        # outside of the handler: the error keeps the tensors of the forward pass alive
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _too_long(self, pack: Pack) -> MemoryLimitError:
+        item, length = int(pack.items[0]) + 1, int(pack.lengths[0])
+        return MemoryLimitError(
+            f"sequence number {item} of {self.num_items} with its {length:,} tokens does not fit "
+            f"into the memory of {self.device}, not even alone",
+            "Use a device with more memory, or cut the sequence into windows.",
+        )
+
+    def _store(self, fetched: Iterator[Fetched]) -> None:
+        for part in fetched:
+            pack = part.pack
+            self.vectors[pack.items] = part.vectors
+            self.finite[pack.items] = part.finite
+            self.num_tokens[pack.items] = pack.lengths
+            self.tokens_used += int(pack.lengths.sum())
+            self.items_done += int(part.finite.sum())
+            self.progress(self.items_done, self.tokens_used)
+
+    def embeddings(self) -> Embeddings:
+        return Embeddings(
+            self.vectors,
+            self.num_tokens,
+            self.flags,
+            num_packs=self.num_packs,
+            num_halvings=self.num_halvings,
+            fill_tokens=self.tokens_computed - self.tokens_used,
+            first_s=self.first_s,
+            loop_s=self.loop_s,
+        )

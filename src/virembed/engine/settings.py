@@ -8,11 +8,16 @@ from __future__ import annotations
 import torch
 
 from virembed.contracts import Choice
+from virembed.engine.planner import OVERSIZE_STEP
 from virembed.errors import DeviceError, UsageError
 
 AUTO = "auto"
-PRECISIONS = {"fp32": torch.float32}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# What an item is embedded with again whose vector came out not finite.
+WIDER = {"fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
 CPU_TOKENS_PER_PACK = 4096
+GPU_TOKENS_PER_PACK = 16384  # from here on, larger products are not faster
+MEMORY_SHARE = 0.5  # of the free memory, for the estimate knows the largest tensors only
 
 
 def choose_device(requested: str) -> Choice:
@@ -45,6 +50,8 @@ def device_name(device: str) -> str:
 def choose_precision(requested: str, device: str) -> Choice:
     """The type of the matrix products; everything else is fp32 anyway."""
     if requested == AUTO:
+        if device.startswith("cuda"):
+            return Choice("fp16", "auto: eight times as precise as bf16, and overflow is caught")
         return Choice("fp32", f"auto: full precision on {device}")
     if requested not in PRECISIONS:
         raise UsageError(
@@ -53,13 +60,37 @@ def choose_precision(requested: str, device: str) -> Choice:
     return Choice(requested, "asked for")
 
 
-def choose_tokens_per_pack(requested: int, device: str) -> Choice:
-    """T, the tokens of every pack; 0 for automatic."""
+def set_up_products() -> None:
+    """fp32 products are fp32, and sums of fp16 products are never rounded to fp16 on the way."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
+def choose_tokens_per_pack(requested: int, device: str, *, bytes_per_token: int = 0) -> Choice:
+    """T, the tokens of every pack; 0 for automatic.
+
+    Args:
+        bytes_per_token: what a forward pass takes at its peak, weights loaded already
+    """
     if requested:
         return Choice(str(requested), "asked for")
-    return Choice(
-        str(CPU_TOKENS_PER_PACK), f"auto: large enough for matrix products to be fast on {device}"
-    )
+    if not device.startswith("cuda"):
+        return Choice(
+            str(CPU_TOKENS_PER_PACK),
+            f"auto: large enough for matrix products to be fast on {device}",
+        )
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=bytes_per_token)
+
+
+def gpu_tokens_per_pack(*, free_bytes: int, bytes_per_token: int) -> Choice:
+    """16384, halved until half of the free memory holds them."""
+    tokens, reason = GPU_TOKENS_PER_PACK, "auto: larger products are not faster"
+    while tokens * bytes_per_token > MEMORY_SHARE * free_bytes and tokens > OVERSIZE_STEP:
+        tokens //= 2
+        reason = f"auto: half of the memory at hand, {free_bytes / 2**30:.1f} GiB free"
+    return Choice(str(tokens), reason)
 
 
 def _require_gpu(requested: str, index: int) -> None:

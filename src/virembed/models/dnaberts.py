@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
+from virembed.models.kernels import PLAIN, Kernels, choose_kernels, kernels_of
 from virembed.models.weights import (
     NameTable,
     Shapes,
@@ -74,6 +74,16 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + between
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the layers of one forward pass share."""
+
+    tokens: PackedTokens
+    slopes: torch.Tensor
+    attention: AttentionFunction
+    kernels: Kernels
+
+
 class Layer(nn.Module):
     def __init__(self, config: DnabertsConfig) -> None:
         super().__init__()
@@ -85,21 +95,16 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.ffn_dim, config.dim)
         self.ffn_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        tokens: PackedTokens,
-        slopes: torch.Tensor,
-        attention: AttentionFunction,
-    ) -> torch.Tensor:
-        dtype = self.qkv.weight.dtype  # of the products; x, the residual stream, is fp32
-        q, k, v = self.qkv(x.to(dtype)).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
+    def forward(self, x: torch.Tensor, y: torch.Tensor, run: Run) -> torch.Tensor:
+        """x: the residual stream, fp32 [T, D], changed in place; y: the same in the dtype of the
+        products. Returns the next y."""
+        q, k, v = self.qkv(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
         scale = self.shape[-1] ** -0.5
-        attended = attention(q, k, v, tokens, scale=scale, slopes=slopes)
-        x = self.attention_norm(x + self.out(attended.flatten(1)))
-        activated, gate = self.up(x.to(dtype)).chunk(2, dim=-1)  # the first half is activated
-        normed: torch.Tensor = self.ffn_norm(x + self.down(F.gelu(activated) * gate))  # erf GELU
-        return normed
+        attended = run.attention(q, k, v, run.tokens, scale=scale, slopes=run.slopes)
+        update = self.out(attended.flatten(1))
+        y = run.kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
+        update = self.down(run.kernels.linear_gated_gelu(y, self.up))  # the first half is activated
+        return run.kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
 
 
 class Dnaberts(nn.Module):
@@ -111,6 +116,7 @@ class Dnaberts(nn.Module):
     def __init__(self, config: DnabertsConfig, *, attention: AttentionFunction) -> None:
         super().__init__()
         self.attention = attention
+        self.kernels = PLAIN
         self.dim = config.dim
         self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
         self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
@@ -121,17 +127,30 @@ class Dnaberts(nn.Module):
     @torch.inference_mode()
     def forward(self, tokens: PackedTokens) -> torch.Tensor:
         """Hidden states after the last layer, fp32 [T, D]."""
-        for hidden in self.states(tokens):  # noqa: B007
+        for x in self._layers(tokens):  # noqa: B007
             pass
-        return hidden
+        return x
 
     def states(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """fp32 [T, D] after the embedding and after each layer."""
+        for x in self._layers(tokens):
+            yield x.clone()
+
+    def _layers(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
+        """The residual stream, always the same tensor, before each layer and after the last."""
         x = self.embed(tokens)
-        yield x
+        y = x.to(self.layers[0].qkv.weight.dtype)
+        run = Run(tokens, self.slopes, self.attention, self.kernels)
         for layer in self.layers:
-            x = layer(x, tokens, self.slopes, self.attention)
             yield x
+            y = layer(x, y, run)
+        yield x
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Residual stream, its copy for the products, and the feed-forward's inside."""
+        up = self.layers[0].up
+        return 4 * self.dim + up.weight.itemsize * (2 * self.dim + 3 * up.out_features // 2)
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         # All tokens are of type 0, and the row of that type is added to each. Row 0 of the words
@@ -157,6 +176,7 @@ class Dnaberts(nn.Module):
         assign_tensors(model, own, dtype=dtype)
         device = model.word_embeddings.weight.device
         model.slopes = torch.tensor(alibi_slopes(config.num_heads), device=device)
+        model.kernels = kernels_of(choose_kernels("auto", device.type).value)
         return model
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
+from virembed.models.kernels import PLAIN, Kernels, Rotation, choose_kernels, kernels_of
 from virembed.models.tokenizers import ESM2_ALPHABET, MASK
 from virembed.models.weights import (
     NameTable,
@@ -66,21 +66,21 @@ class Esm2Config:
         return self.dim // self.num_heads
 
 
-Rotation = tuple[torch.Tensor, torch.Tensor]  # cos and sin, fp32 [T, 1, R]: one for all heads
+def rotation_of(tokens: PackedTokens, inv_freq: torch.Tensor) -> Rotation:
+    """inv_freq: fp32 [R]."""
+    positions = positions_in_sequence(tokens)
+    angles = torch.arange(max(tokens.lengths), device=inv_freq.device)[:, None] * inv_freq
+    return Rotation(angles.cos(), angles.sin(), positions)
 
 
-def rotation_of(positions: torch.Tensor, inv_freq: torch.Tensor) -> Rotation:
-    """positions: int64 [T]; inv_freq: fp32 [R]."""
-    angles = positions[:, None] * inv_freq
-    return angles.cos()[:, None], angles.sin()[:, None]
+@dataclass(slots=True)
+class Run:
+    """What the layers of one forward pass share."""
 
-
-def rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    """Turns each pair (x_i, x_{i+R}) of a head by its angle; fp32, whatever the dtype of x."""
-    cos, sin = rotation
-    first, second = x.float().chunk(2, dim=-1)
-    turned = torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return turned.to(x.dtype)
+    tokens: PackedTokens
+    rotation: Rotation | None  # of the current layer
+    attention: AttentionFunction
+    kernels: Kernels
 
 
 class Attention(nn.Module):
@@ -90,18 +90,11 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(config.dim, 3 * config.dim)
         self.out_proj = nn.Linear(config.dim, config.dim)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        tokens: PackedTokens,
-        rotation: Rotation,
-        attention: AttentionFunction,
-    ) -> torch.Tensor:
-        qkv = self.qkv_proj(x).unflatten(-1, self.shape)  # [T, 3, N, H]
-        q, k, v = qkv.unbind(1)
-        q = rotate(q * self.shape[-1] ** -0.5, rotation)  # scaled before it is turned, as there
-        k = rotate(k, rotation)
-        attended = attention(q, k, v, tokens, scale=1.0, slopes=None)
+    def forward(self, y: torch.Tensor, run: Run) -> torch.Tensor:
+        q, k, v = self.qkv_proj(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
+        attended = run.attention(
+            q, k, v, run.tokens, scale=self.shape[-1] ** -0.5, slopes=None, rotation=run.rotation
+        )
         out: torch.Tensor = self.out_proj(attended.flatten(1))
         return out
 
@@ -115,18 +108,16 @@ class Layer(nn.Module):
         self.fc1 = nn.Linear(config.dim, config.ffn_dim)
         self.fc2 = nn.Linear(config.ffn_dim, config.dim)
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        tokens: PackedTokens,
-        rotation: Rotation,
-        attention: AttentionFunction,
-    ) -> torch.Tensor:
-        dtype = self.fc1.weight.dtype  # of the products; x, the residual stream, is fp32
-        y = self.self_attn_layer_norm(x).to(dtype)
-        x = x + self.self_attn(y, tokens, rotation, attention)
-        y = self.final_layer_norm(x).to(dtype)
-        out: torch.Tensor = x + self.fc2(F.gelu(self.fc1(y)))  # the erf GELU
+    def forward(self, x: torch.Tensor, update: torch.Tensor | None, run: Run) -> torch.Tensor:
+        """Adds `update`, what the layer before left to add, to the residual stream x, fp32.
+
+        Returns the next update, [T, D] in the dtype of the products.
+        """
+        kernels, dtype = run.kernels, self.fc1.weight.dtype
+        y = kernels.add_then_norm(x, update, self.self_attn_layer_norm, dtype=dtype)
+        update = self.self_attn(y, run)
+        y = kernels.add_then_norm(x, update, self.final_layer_norm, dtype=dtype)
+        out: torch.Tensor = self.fc2(kernels.linear_gelu(y, self.fc1))
         return out
 
 
@@ -141,6 +132,7 @@ class Esm2(nn.Module):
         super().__init__()
         self.config = config
         self.attention = attention
+        self.kernels = PLAIN
         self.dim = config.dim
         self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
@@ -153,20 +145,33 @@ class Esm2(nn.Module):
     @torch.inference_mode()
     def forward(self, tokens: PackedTokens) -> torch.Tensor:
         """Hidden states after the final LayerNorm, fp32 [T, D]."""
-        for hidden in self.states(tokens):  # noqa: B007
+        for x, update in self._layers(tokens):  # noqa: B007
             pass
-        return hidden
+        norm = self.emb_layer_norm_after
+        return self.kernels.add_then_norm(x, update, norm, dtype=torch.float32)
 
     def states(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """fp32 [T, D] after the embedding and after each layer, the last after the final LN."""
-        x = self.embed(tokens)
-        positions = positions_in_sequence(tokens)
+        for number, (x, update) in enumerate(self._layers(tokens)):
+            state = x.clone() if update is None else x + update
+            yield self.emb_layer_norm_after(state) if number == len(self.layers) else state
+
+    def _layers(self, tokens: PackedTokens) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+        """Before each layer and after the last: residual stream, and what is still to be added."""
+        x, update = self.embed(tokens), None
+        run = Run(tokens, None, self.attention, self.kernels)
         for number, layer in enumerate(self.layers):
-            yield x
+            yield x, update
             if not self.same_inv_freq[number]:
-                rotation = rotation_of(positions, self.inv_freq[number])
-            x = layer(x, tokens, rotation, self.attention)
-        yield self.emb_layer_norm_after(x)
+                run.rotation = rotation_of(tokens, self.inv_freq[number])
+            update = layer(x, update, run)
+        yield x, update
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Residual stream, its norm, and the feed-forward's inside and outcome."""
+        config, size = self.config, self.layers[0].fc1.weight.itemsize
+        return 4 * config.dim + size * (2 * config.dim + max(config.ffn_dim, 4 * config.dim))
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         """Embeddings, rescaled by the share of `<mask>` in each sequence; fp32 [T, D]."""
@@ -198,6 +203,7 @@ class Esm2(nn.Module):
         assign_tensors(model, module_tensors(tensors, num_layers=info.num_layers), dtype=dtype)
         same = (model.inv_freq[1:] == model.inv_freq[:-1]).all(dim=1)
         model.same_inv_freq = [False, *same.tolist()]
+        model.kernels = kernels_of(choose_kernels("auto", model.inv_freq.device.type).value)
         return model
 
 

@@ -120,7 +120,7 @@ def load_encoder(
             f"Give the directory that `virembed weights convert --model {model}` made.",
         )
     family = FAMILIES[model]
-    choice = choose_attention(attention, device.type)
+    choice = choose_attention(attention, device.type, dtype=dtype, alibi=model == DNABERTS.name)
     tensors = read_tensors(weights, shapes=family.tensor_shapes(info), device=device)
     encoder = family.encoder(tensors, info=info, dtype=dtype, attention=ATTENTION[choice.value])
     return LoadedEncoder(encoder, family.tokenizer(weights, info), info, choice)
