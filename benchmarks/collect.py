@@ -61,8 +61,8 @@ def make_sample(home: Path, num_records: int) -> None:
                     model.name, card.sha256, card.dim, "fp32", "mean", __version__
                 ),
                 origin=ShardOrigin(
-                    chunk.stem, "none", "none", 1, {}, {"torch": "none"}, 1, 0,
-                    {"load": 0.0, "tokenize": 0.0, "loop": 1.0},
+                    chunk.stem, "none", "none", 1, {}, {"torch": "none"}, 1, 0, 0,
+                    {"load": 0.0, "tokenize": 0.0, "loop": 1.0}, {},
                 ),
                 keys=keys,
                 num_tokens=np.ones(len(keys), dtype=np.int64),

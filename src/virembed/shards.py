@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,7 @@ class ShardOrigin:
 
     reasons: why device, precision, attention and tokens per pack are what they are
     seconds: load, tokenize, loop
+    monitor: means and peaks of the device over the loop, {} for a CPU
     """
 
     chunk: str
@@ -66,8 +67,10 @@ class ShardOrigin:
     reasons: dict[str, str]
     software: dict[str, str]
     num_packs: int
+    num_halvings: int
     fill_tokens: int
     seconds: dict[str, float]
+    monitor: dict[str, Any]
 
 
 class Vectors:

@@ -15,6 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
+from virembed.contracts import Choice
+from virembed.engine.settings import choose_device
+
 POLL_S = 0.5
 LOCK_DIR_VARIABLE = "VIREMBED_GPU_LOCKS"
 
@@ -58,3 +63,29 @@ def lock_first_free(
             waiting()
             said = True
         time.sleep(POLL_S)
+
+
+@contextmanager
+def take_device(requested: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[Choice]:
+    """The device of a task, its own as long as the context lasts.
+
+    One that is named by number is taken as it is; of several, the first that is free.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    choice = choose_device(requested)
+    num_gpus = torch.cuda.device_count() if choice.value.startswith("cuda") else 0
+    if num_gpus < 2 or ":" in requested:
+        yield choice
+        return
+    uuids = [str(gpu_uuid(f"cuda:{number}")) for number in range(num_gpus)]
+    with lock_first_free(uuids, directory=lock_directory(), waiting=waiting) as position:
+        yield Choice(f"cuda:{position}", f"{choice.reason}, the first free of {num_gpus} GPUs")
+
+
+def gpu_uuid(device: str) -> str | None:
+    """Name of a GPU that does not depend on what a task sees, as the driver writes it."""
+    if not device.startswith("cuda"):
+        return None
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"

@@ -1,0 +1,219 @@
+"""EMBED: one chunk in, one shard out. Here the engine and a model meet.
+
+A GPU is taken, the model is loaded, the loop runs under a monitor while the checksums of the
+weights are compared in a thread, and the shard is written only when all of it is right.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from virembed import __version__
+from virembed.atomic import whole_file
+from virembed.contracts import Choice, Encoder
+from virembed.engine import settings
+from virembed.engine.embed import Embeddings, Progress, embed_items
+from virembed.engine.gpu_lock import gpu_uuid, take_device
+from virembed.engine.monitor import Monitor
+from virembed.errors import InputError
+from virembed.fasta import PROTEIN_ONLY
+from virembed.items import read_chunk
+from virembed.layout import model_slot
+from virembed.models.registry import LoadedEncoder, load_encoder
+from virembed.models.weights import verify_checksums
+from virembed.shards import ShardIdentity, ShardOrigin, write_shard
+
+_DNA_ONLY = frozenset("ACGTUN")
+_JUDGED_ITEMS = 1000
+_MIN_LETTERS_TO_JUDGE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedSettings:
+    """What was asked for: "auto" where it is left open, 0 for an automatic number."""
+
+    device: str = settings.AUTO
+    precision: str = settings.AUTO
+    attention: str = settings.AUTO
+    tokens_per_pack: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to hear of a task.
+
+    progress: given the number of items, returns what to call as items are done
+    waiting:  called once where all GPUs are taken
+    """
+
+    progress: Callable[[int], Progress]
+    waiting: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedReport:
+    """What the command tells."""
+
+    origin: ShardOrigin
+    weights_name: str
+    random_weights: bool
+    num_items: int
+    num_tokens: int
+
+
+def embed_chunk(
+    chunk: Path,
+    *,
+    model: str,
+    weights: Path,
+    out: Path,
+    asked: EmbedSettings,
+    stats: Path | None,
+    listener: Listener,
+) -> EmbedReport:
+    """Embeds a chunk and writes its shard.
+
+    Args:
+        stats: where to write how the device did over time, as JSON, if anywhere.
+
+    Raises:
+        InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
+    """
+    begin = time.perf_counter()
+    keys, texts = _read_items(chunk, model_slot(model).item)
+    with take_device(asked.device, waiting=listener.waiting) as device:
+        run = _Run(model, weights, asked, device)
+        loaded_s = time.perf_counter() - begin
+        with ThreadPoolExecutor(1) as pool, Monitor(gpu_uuid(device.value)) as monitor:
+            # reading every byte takes seconds for the large models
+            checked = pool.submit(verify_checksums, weights, run.loaded.info)
+            result = run.embed(texts, monitor, listener.progress(len(texts)))
+            checked.result()
+    origin = run.origin(chunk.stem, result, monitor, loaded_s)
+    write_shard(
+        out,
+        identity=run.identity,
+        origin=origin,
+        keys=keys,
+        num_tokens=result.num_tokens,
+        vectors=result.vectors,
+        flags=result.flags,
+    )
+    if stats:
+        with whole_file(stats) as path:
+            text = json.dumps({**asdict(origin), "samples": monitor.series()}, indent=1)
+            path.write_text(text + "\n")
+    return EmbedReport(
+        origin,
+        run.loaded.info.name,
+        run.loaded.info.random,
+        num_items=len(texts),
+        num_tokens=int(result.num_tokens.sum()),
+    )
+
+
+class _Run:
+    """A model on a device, with every choice and its reason."""
+
+    def __init__(self, model: str, weights: Path, asked: EmbedSettings, device: Choice) -> None:
+        self.model, self.weights, self.asked, self.device = model, weights, asked, device
+        self.precision = settings.choose_precision(asked.precision, device.value)
+        settings.set_up_products()
+        self.loaded = self._load(self.precision.value)
+        self.tokens_per_pack = settings.choose_tokens_per_pack(
+            asked.tokens_per_pack,
+            device.value,
+            bytes_per_token=self.loaded.encoder.bytes_per_token,
+        )
+
+    def embed(self, texts: list[str], monitor: Monitor, progress: Progress) -> Embeddings:
+        def both(items: int, tokens: int) -> None:
+            monitor.progress(items, tokens)
+            progress(items, tokens)
+
+        wider = settings.WIDER[self.precision.value]
+        return embed_items(
+            texts,
+            encoder=self.loaded.encoder,
+            tokenizer=self.loaded.tokenizer,
+            device=torch.device(self.device.value),
+            tokens_per_pack=int(self.tokens_per_pack.value),
+            progress=both,
+            retries=[partial(self._encoder, precision) for precision in wider],
+        )
+
+    def _encoder(self, precision: str) -> Encoder:
+        return self._load(precision).encoder
+
+    @property
+    def identity(self) -> ShardIdentity:
+        return ShardIdentity(
+            model=self.model,
+            weights_sha256=self.loaded.info.sha256,
+            dim=self.loaded.info.dim,
+            precision=self.precision.value,
+            pooling=self.loaded.encoder.pooling,
+            virembed=__version__,
+        )
+
+    def origin(
+        self, chunk: str, result: Embeddings, monitor: Monitor, loaded_s: float
+    ) -> ShardOrigin:
+        choices = {
+            "device": self.device,
+            "precision": self.precision,
+            "attention": self.loaded.attention,
+            "tokens_per_pack": self.tokens_per_pack,
+        }
+        return ShardOrigin(
+            chunk=chunk,
+            device=settings.device_name(self.device.value),
+            attention=self.loaded.attention.value,
+            tokens_per_pack=int(self.tokens_per_pack.value),
+            reasons={name: choice.reason for name, choice in choices.items()},
+            software={"python": platform.python_version(), "torch": torch.__version__},
+            num_packs=result.num_packs,
+            num_halvings=result.num_halvings,
+            fill_tokens=result.fill_tokens,
+            seconds={"load": loaded_s, "tokenize": result.first_s, "loop": result.loop_s},
+            monitor=monitor.summary(),
+        )
+
+    def _load(self, precision: str) -> LoadedEncoder:
+        return load_encoder(
+            self.weights,
+            model=self.model,
+            device=torch.device(self.device.value),
+            dtype=settings.PRECISIONS[precision],
+            # a kernel that was asked for may not know the precision of a retry
+            attention=self.asked.attention if precision == self.precision.value else settings.AUTO,
+        )
+
+
+def _read_items(chunk: Path, item: str) -> tuple[list[bytes], list[str]]:
+    keys: list[bytes] = []
+    texts: list[str] = []
+    for key, text in read_chunk(chunk):
+        keys.append(key)
+        texts.append(text)
+    letters = "".join(texts[:_JUDGED_ITEMS])
+    if item == "protein" and len(letters) >= _MIN_LETTERS_TO_JUDGE and set(letters) <= _DNA_ONLY:
+        raise InputError(
+            f"{chunk}: these are nucleotides, and the model is for proteins",
+            "Give a chunk of chunks/esm2.",
+        )
+    if item == "dna" and set(letters) & PROTEIN_ONLY:
+        raise InputError(
+            f"{chunk}: these are proteins, and the model is for DNA",
+            "Give a chunk of chunks/dnaberts.",
+        )
+    return keys, texts
