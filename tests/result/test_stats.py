@@ -1,0 +1,28 @@
+"""What an EMBED task tells about itself."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+
+from tests.steps import DEMO, Sample, Weights, call
+
+
+def test_a_task_tells_how_it_went(tmp_path, tiny_weights: Weights):
+    sample = Sample(tmp_path, tiny_weights)
+    assert sample.split(DEMO / "NC_005816.fna.gz") == 0
+    chunk = tmp_path / "chunks/dnaberts/S.dnaberts.00000.fna"
+    shard, stats = tmp_path / "S.dnaberts.00000.shard.h5", tmp_path / "stats.json"
+    weights = tiny_weights.converted["dnaberts"]
+    out = ("--out", shard, "--stats", stats, "--device", "cpu")
+    assert call("embed", chunk, "--model", "dnaberts", "--weights", weights, *out) == 0
+    told = json.loads(stats.read_text())
+    with h5py.File(shard) as file:
+        stored = json.loads(file.attrs["origin"])
+        num_tokens = int(file["num_tokens"][:].sum())
+    assert {name: told[name] for name in stored} == stored
+    assert set(told["reasons"]) == {"device", "precision", "attention", "tokens_per_pack"}
+    assert told["samples"][-1]["tokens"] == num_tokens
+    assert told["device"] == "cpu"
+    assert told["num_halvings"] == 0
