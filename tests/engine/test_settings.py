@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from virembed.engine.settings import choose_device, choose_precision, choose_tokens_per_pack
+from virembed.engine.settings import (
+    PRECISIONS,
+    WIDER,
+    choose_device,
+    choose_precision,
+    choose_tokens_per_pack,
+    gpu_tokens_per_pack,
+)
 from virembed.errors import DeviceError, UsageError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
@@ -40,3 +47,17 @@ def test_a_precision_is_taken_or_refused():
 def test_tokens_per_pack_are_chosen_or_taken():
     assert choose_tokens_per_pack(77, "cpu").value == "77"
     assert int(choose_tokens_per_pack(0, "cpu").value) > 0
+
+
+def test_packs_of_a_gpu_are_halved_until_half_of_the_free_memory_holds_them():
+    sizes = [(80 * 2**30, 16384), (2 * 16384 * 1000 - 1, 8192), (1, 1024)]
+    for free_bytes, tokens in sizes:
+        choice = gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=1000)
+        assert int(choice.value) == tokens
+    assert "GiB free" in choice.reason
+
+
+def test_every_precision_has_wider_ones_up_to_fp32():
+    for precision in PRECISIONS:
+        assert (precision, *WIDER[precision])[-1] == "fp32"
+    assert choose_precision("auto", "cuda:0").value == "fp16"
