@@ -49,12 +49,20 @@ def test_tokens_per_pack_are_chosen_or_taken():
     assert int(choose_tokens_per_pack(0, "cpu").value) > 0
 
 
-def test_packs_of_a_gpu_are_halved_until_half_of_the_free_memory_holds_them():
-    sizes = [(80 * 2**30, 16384), (2 * 16384 * 1000 - 1, 8192), (1, 1024)]
-    for free_bytes, tokens in sizes:
-        choice = gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=1000)
-        assert int(choice.value) == tokens
-    assert "GiB free" in choice.reason
+@pytest.mark.parametrize(
+    ("free_bytes", "bytes_per_token", "tokens"),
+    [
+        (80 * 2**30, 40960, 16384),  # ESM-2 3B
+        (80 * 2**30, 24576, 32768),  # DNABERT-S
+        (80 * 2**30, 1000, 65536),
+        (2 * 16384 * 40960 - 1, 40960, 8192),
+        (1, 40960, 1024),
+    ],
+)
+def test_packs_of_a_gpu_follow_from_memory(free_bytes, bytes_per_token, tokens):
+    choice = gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=bytes_per_token)
+    assert int(choice.value) == tokens
+    assert ("GiB free" in choice.reason) == (free_bytes < 2**31)
 
 
 def test_every_precision_has_wider_ones_up_to_fp32():

@@ -58,14 +58,15 @@ def test_bitwise_whatever_order_chunk_and_neighbours(cuda, tiny_weights, model, 
     assert np.array_equal(whole, np.concatenate(parts))
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_a_forward_pass_never_waits_for_the_gpu(cuda, tiny_weights, model) -> None:
     loaded = load(tiny_weights, model, cuda)
     tokens = pack([torch.full((length,), 5) for length in (300, 90, 90, 7)])
     tokens = PackedTokens(tokens.ids.to(cuda), tokens.cu_seqlens.to(cuda), tokens.lengths)
     mean_pool(loaded.encoder(tokens), tokens, skip=loaded.encoder.pool_skip)
     tokens.derived.clear()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         mean_pool(loaded.encoder(tokens), tokens, skip=loaded.encoder.pool_skip)
     finally:
         torch.cuda.set_sync_debug_mode("default")
