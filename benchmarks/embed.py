@@ -170,17 +170,19 @@ def measure(
 
 def measure_transformers(name: str, distribution: str, dtype: torch.dtype, s: float) -> Any:
     """EsmModel with SDPA on batches sorted by length and padded, 16384 tokens each."""
-    import transformers  # noqa: PLC0415  an extra
+    from transformers import EsmConfig, EsmModel  # noqa: PLC0415  an extra
 
     size = ESM2_SIZES[name]
-    config = transformers.EsmConfig(
+    make_config: Any = EsmConfig
+    make_model: Any = EsmModel
+    config = make_config(
         vocab_size=33, mask_token_id=32, pad_token_id=1, hidden_size=size.dim,
         num_hidden_layers=size.num_layers, num_attention_heads=size.num_heads,
         intermediate_size=size.ffn_dim, position_embedding_type="rotary", token_dropout=True,
         hidden_act="gelu", emb_layer_norm_before=False, attn_implementation="sdpa",
     )  # fmt: skip
     with torch.device(DEVICE):
-        model = transformers.EsmModel(config, add_pooling_layer=False).to(dtype).eval()
+        model = make_model(config, add_pooling_layer=False).to(dtype).eval()
     lengths = np.sort(lengths_of(distribution, 2000) + 2)[::-1]
     batches, first = [], 0
     while first < len(lengths):

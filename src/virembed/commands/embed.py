@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import click
 import torch
 
 import virembed
+from virembed.contracts import Encoder
 from virembed.engine import settings
 from virembed.engine.embed import Progress, embed_items
 from virembed.errors import InputError
@@ -37,12 +39,8 @@ PROGRESS_S = 60.0
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The shard to write.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--precision", default="auto", help="Type of the matrix products: auto, fp16, bf16 or fp32."
-)
-@click.option(
-    "--attention", default="auto", help="Attention kernel: auto, packed, varlen, flash or dense."
-)
+@click.option("--precision", default="auto", help="Products: auto, fp16, bf16 or fp32.")
+@click.option("--attention", default="auto", help="auto, packed, varlen, flash or dense.")
 @click.option("--tokens-per-pack", type=click.IntRange(0), default=0, help="0 for automatic.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for all.")
 def embed(
@@ -78,6 +76,9 @@ def embed(
             attention=attention if precision == chosen_precision.value else "auto",
         )
 
+    def load_wider(precision: str) -> Encoder:
+        return load(precision).encoder
+
     loaded = load(chosen_precision.value)
     chosen_tokens = settings.choose_tokens_per_pack(
         tokens_per_pack, chosen_device.value, bytes_per_token=loaded.encoder.bytes_per_token
@@ -95,8 +96,7 @@ def embed(
             tokens_per_pack=int(chosen_tokens.value),
             progress=_progress_lines(chunk.stem, len(texts)),
             retries=[
-                lambda wider=wider: load(wider).encoder
-                for wider in settings.WIDER[chosen_precision.value]
+                partial(load_wider, wider) for wider in settings.WIDER[chosen_precision.value]
             ],
         )
         checked.result()
