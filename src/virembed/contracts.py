@@ -71,7 +71,11 @@ class Encoder(Protocol):
     dim: int  # D
     pool_skip: tuple[int, int]  # tokens left out of the mean at the start and end of a sequence
     pooling: str  # the same in words, stored with the vectors
-    bytes_per_token: int  # memory of a forward pass at its peak, without weights
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Memory of a forward pass at its peak, without weights."""
+        ...
 
     def __call__(self, tokens: PackedTokens) -> torch.Tensor:
         """Hidden states [T, D] after the last layer, fp32."""

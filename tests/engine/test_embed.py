@@ -10,8 +10,9 @@ import torch
 
 from tests.steps import Weights
 from virembed.contracts import PackedTokens
+from virembed.engine import stream
 from virembed.engine.embed import embed_items
-from virembed.errors import IncompleteError
+from virembed.errors import IncompleteError, MemoryLimitError
 from virembed.models.registry import load_encoder
 
 LETTERS = {"esm2": "ACDEFGHIKLMNPQRSTVWY", "dnaberts": "ACGT"}
@@ -88,3 +89,93 @@ def test_what_is_not_finite_in_float16_is_refused(loaded, value):
         embed_items(
             ["ACA"], encoder=Broken(), tokenizer=loaded.tokenizer, device=CPU, tokens_per_pack=64
         )
+
+
+class Marked:
+    """Vectors tell what went in. `overflows`: ids that come out infinite; `limit`: tokens of a
+    pack that fit into the memory."""
+
+    dim, pool_skip, pooling, bytes_per_token = 3, (0, 0), "", 1
+
+    def __init__(self, overflows: str = "", limit: float = float("inf")) -> None:
+        self.overflows = [Letters.ids.index(letter) for letter in overflows]
+        self.limit = limit
+        self.sizes: list[int] = []
+
+    def __call__(self, tokens: PackedTokens) -> torch.Tensor:
+        self.sizes.append(len(tokens.ids))
+        if len(tokens.ids) > self.limit:
+            raise torch.OutOfMemoryError("injected")
+        hidden = torch.stack([tokens.ids, tokens.ids**2, torch.ones_like(tokens.ids)], 1).float()
+        hidden[torch.isin(tokens.ids, torch.tensor(self.overflows))] = float("inf")
+        return hidden
+
+
+class Letters:
+    ids, fill_id = "_ABCDEFG", 0
+
+    def encode(self, sequences):
+        return [np.array([self.ids.index(letter) for letter in text]) for text in sequences]
+
+
+def embed_marked(texts, encoder, tokens_per_pack=256, retries=()):
+    return embed_items(
+        texts,
+        encoder=encoder,
+        tokenizer=Letters(),
+        device=CPU,
+        tokens_per_pack=tokens_per_pack,
+        retries=retries,
+    )
+
+
+def marked_texts() -> list[str]:
+    rng = random.Random(7)
+    return ["".join(rng.choices("ABCDEFG", k=rng.randint(1, 40))) for _ in range(200)]
+
+
+def test_only_what_overflowed_is_embedded_again_and_flagged():
+    texts = marked_texts()
+    expected = embed_marked(texts, Marked())
+    assert not expected.flags.any()
+    retries = [lambda: Marked(overflows="B"), Marked]
+    result = embed_marked(texts, Marked(overflows="BC"), retries=retries)
+    assert np.array_equal(result.vectors, expected.vectors)
+    assert np.array_equal(result.num_tokens, expected.num_tokens)
+    assert result.flags.tolist() == [2 if "B" in text else int("C" in text) for text in texts]
+
+
+def test_what_overflows_in_every_precision_is_refused():
+    with pytest.raises(IncompleteError, match="for 1 sequences, the first is number 2 of 3"):
+        embed_marked(["A", "AB", "A"], Marked("B"), retries=[lambda: Marked("B")])
+
+
+def test_a_wider_encoder_is_not_made_without_need():
+    embed_marked(["A"], Marked(), retries=[lambda: pytest.fail("not needed")])
+
+
+@pytest.mark.parametrize("limit", [255, 128, 64, 40])
+def test_out_of_memory_halves_packs_and_loses_nothing(limit):
+    texts = marked_texts()
+    expected = embed_marked(texts, Marked())
+    encoder = Marked(limit=limit)
+    result = embed_marked(texts, encoder, tokens_per_pack=1024)
+    assert np.array_equal(result.vectors, expected.vectors)
+    assert sum(size > limit for size in encoder.sizes) == result.num_halvings > 0
+    if limit >= 128:  # what did not fit once is not tried again
+        assert result.num_halvings < 10
+
+
+def test_an_item_that_cannot_fit_is_named():
+    with pytest.raises(MemoryLimitError, match=r"number 3 of 3 with its 2,000 tokens") as caught:
+        embed_marked(["A", "AB", "A" * 2000], Marked(limit=1024))
+    assert caught.value.exit_code == 6
+
+
+def test_packs_run_on_over_blocks(monkeypatch):
+    monkeypatch.setattr(stream, "BLOCK_LETTERS", 100)
+    texts = marked_texts()
+    result = embed_marked(texts, Marked())
+    monkeypatch.undo()
+    assert np.array_equal(result.vectors, embed_marked(texts, Marked()).vectors)
+    assert result.num_packs <= 2 * result.num_tokens.sum() / 256

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from virembed.engine.settings import choose_device, choose_precision, choose_tokens_per_pack
+from virembed.engine.settings import (
+    PRECISIONS,
+    WIDER,
+    choose_device,
+    choose_precision,
+    choose_tokens_per_pack,
+    gpu_tokens_per_pack,
+)
 from virembed.errors import DeviceError, UsageError
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
@@ -40,3 +47,25 @@ def test_a_precision_is_taken_or_refused():
 def test_tokens_per_pack_are_chosen_or_taken():
     assert choose_tokens_per_pack(77, "cpu").value == "77"
     assert int(choose_tokens_per_pack(0, "cpu").value) > 0
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "bytes_per_token", "tokens"),
+    [
+        (80 * 2**30, 40960, 16384),  # ESM-2 3B
+        (80 * 2**30, 24576, 32768),  # DNABERT-S
+        (80 * 2**30, 1000, 65536),
+        (2 * 16384 * 40960 - 1, 40960, 8192),
+        (1, 40960, 1024),
+    ],
+)
+def test_packs_of_a_gpu_follow_from_memory(free_bytes, bytes_per_token, tokens):
+    choice = gpu_tokens_per_pack(free_bytes=free_bytes, bytes_per_token=bytes_per_token)
+    assert int(choice.value) == tokens
+    assert ("GiB free" in choice.reason) == (free_bytes < 2**31)
+
+
+def test_every_precision_has_wider_ones_up_to_fp32():
+    for precision in PRECISIONS:
+        assert (precision, *WIDER[precision])[-1] == "fp32"
+    assert choose_precision("auto", "cuda:0").value == "fp16"

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from virembed.models import dnaberts, esm2
-from virembed.models.attention import dense
+from virembed.models.attention import AttentionFunction, dense
 from virembed.models.random_weights import DNABERTS_SIZES, ESM2_SIZES
 from virembed.weights_info import WeightsInfo
 
-from .packs import GOLDEN
+from .packs import CPU, GOLDEN
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,22 @@ def info_of(model: str, size: Any, config: dict[str, Any]) -> WeightsInfo:
     )
 
 
-def synthetic_esm2(size: str) -> Synthetic:
+@dataclass(frozen=True)
+class Where:
+    """How a synthetic model is run."""
+
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    attention: AttentionFunction = dense
+
+    def put(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
+
+
+ON_CPU = Where()
+
+
+def synthetic_esm2(size: str, where: Where = ON_CPU) -> Synthetic:
     golden, facts = stored(f"esm2_{size}")
     info = info_of("esm2", ESM2_SIZES[size], {"token_dropout": True, "layer_norm_eps": 1e-5})
     assert (facts["layers"], facts["embed_dim"]) == (info.num_layers, info.dim)
@@ -109,11 +124,13 @@ def synthetic_esm2(size: str) -> Synthetic:
         for name, shape in esm2.tensor_shapes(info).items()
     }
     check = sums(tensors)
-    encoder = esm2.Esm2.from_tensors(tensors, info=info, dtype=torch.float32, attention=dense)
+    encoder = esm2.Esm2.from_tensors(
+        where.put(tensors), info=info, dtype=where.dtype, attention=where.attention
+    )
     return Synthetic(encoder, golden, facts, check)
 
 
-def synthetic_dnaberts() -> Synthetic:
+def synthetic_dnaberts(where: Where = ON_CPU) -> Synthetic:
     golden, facts = stored("dnaberts_full")
     info = info_of("dnaberts", DNABERTS_SIZES["base"], {"layer_norm_eps": 1e-12})
     shapes = dnaberts.tensor_shapes(info)
@@ -123,7 +140,7 @@ def synthetic_dnaberts() -> Synthetic:
     for name in pooler:
         del tensors[name]
     encoder = dnaberts.Dnaberts.from_tensors(
-        tensors, info=info, dtype=torch.float32, attention=dense
+        where.put(tensors), info=info, dtype=where.dtype, attention=where.attention
     )
     return Synthetic(encoder, golden, facts, check)
 

@@ -8,6 +8,7 @@ import torch
 from virembed.errors import UsageError
 from virembed.models import attention as attention_module
 from virembed.models.attention import ATTENTION, choose_attention, dense
+from virembed.models.kernels import choose_kernels
 
 from .packs import pack
 
@@ -99,3 +100,23 @@ def test_a_requested_kernel_is_taken_or_refused() -> None:
     assert choose_attention("dense", "cuda").value == "dense"
     with pytest.raises(UsageError, match=r"'flash9' is unknown\. Choose one of auto, dense"):
         choose_attention("flash9", "cuda")
+
+
+@pytest.mark.parametrize("name", ["packed", "varlen", "flash"])
+def test_a_kernel_for_gpus_is_refused_on_the_cpu(name: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' cannot run: it needs a GPU, the device is cpu"):
+        choose_attention(name, "cpu", dtype=torch.float16)
+
+
+def test_a_kernel_without_bias_or_full_precision_says_so() -> None:
+    with pytest.raises(UsageError, match="no ALiBi"):
+        choose_attention("varlen", "cuda", dtype=torch.float16, alibi=True)
+    with pytest.raises(UsageError, match="half precision only"):
+        choose_attention("varlen", "cuda", dtype=torch.float32)
+
+
+def test_the_steps_between_products_are_chosen_or_refused() -> None:
+    assert choose_kernels("auto", "cpu").value == "plain"
+    assert choose_kernels("plain", "cuda").value == "plain"
+    with pytest.raises(UsageError, match="need a GPU"):
+        choose_kernels("triton", "cpu")

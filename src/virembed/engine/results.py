@@ -46,7 +46,7 @@ class Fetcher:
         vectors = pooled.to(torch.float16)
         finite = vectors.isfinite().all(dim=1)
         if vectors.is_cuda:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             vectors, finite = _to_pinned(vectors), _to_pinned(finite)
             event.record()
             self._in_flight.append(_InFlight(pack, vectors, finite, event))
@@ -62,7 +62,7 @@ class Fetcher:
 
     def _has_arrived(self) -> bool:
         arrived = self._in_flight[0].arrived
-        return arrived is None or bool(arrived.query())
+        return arrived is None or bool(arrived.query())  # type: ignore[no-untyped-call]
 
     def _take(self) -> Fetched:
         oldest = self._in_flight.popleft()

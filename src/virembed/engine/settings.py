@@ -16,7 +16,8 @@ PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat
 # What an item is embedded with again whose vector came out not finite.
 WIDER = {"fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
 CPU_TOKENS_PER_PACK = 4096
-GPU_TOKENS_PER_PACK = 16384  # from here on, larger products are not faster
+PACK_BYTES = 2**30  # activations of a pack; from here on, larger products are not faster
+MAX_TOKENS_PER_PACK = 65536
 MEMORY_SHARE = 0.5  # of the free memory, for the estimate knows the largest tensors only
 
 
@@ -85,11 +86,15 @@ def choose_tokens_per_pack(requested: int, device: str, *, bytes_per_token: int 
 
 
 def gpu_tokens_per_pack(*, free_bytes: int, bytes_per_token: int) -> Choice:
-    """16384, halved until half of the free memory holds them."""
-    tokens, reason = GPU_TOKENS_PER_PACK, "auto: larger products are not faster"
-    while tokens * bytes_per_token > MEMORY_SHARE * free_bytes and tokens > OVERSIZE_STEP:
-        tokens //= 2
+    """The largest power of two whose activations take 1 GiB, or half of the free memory if that
+    is less: 16384 for ESM-2 3B, 32768 for DNABERT-S."""
+    at_hand = int(MEMORY_SHARE * free_bytes)
+    reason = "auto: activations of 1 GiB, larger products are not faster"
+    if at_hand < PACK_BYTES:
         reason = f"auto: half of the memory at hand, {free_bytes / 2**30:.1f} GiB free"
+    tokens = MAX_TOKENS_PER_PACK
+    while tokens * bytes_per_token > min(PACK_BYTES, at_hand) and tokens > OVERSIZE_STEP:
+        tokens //= 2
     return Choice(str(tokens), reason)
 
 

@@ -131,14 +131,16 @@ def to_device(tokens: PackedTokens, device: torch.device) -> PackedTokens:
 
 
 def halved(pack: Pack, tokens: PackedTokens, *, fill_id: int) -> list[tuple[Pack, PackedTokens]]:
-    """The items of a pack in packs of half the size; [] if it cannot get smaller.
+    """The items of a pack in packs of half the size, or that of its longest item; [] if it cannot
+    get smaller.
 
     Reads the tokens back from the device: for emergencies.
     """
     ids = np.split(tokens.ids.cpu().numpy(), np.cumsum(pack.lengths))[: len(pack.items)]
-    smaller = plan_packs(pack.lengths, tokens_per_pack=max(1, pack.num_tokens // 2))
-    if smaller[0].num_tokens >= pack.num_tokens:
+    num_tokens = max(pack.num_tokens // 2, int(pack.lengths.max()))
+    if num_tokens >= pack.num_tokens:
         return []
+    smaller = plan_packs(pack.lengths, tokens_per_pack=num_tokens)
     device = tokens.ids.device
     return [
         (

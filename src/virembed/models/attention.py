@@ -168,7 +168,7 @@ def flash(
     rotation: Rotation | None = None,
 ) -> torch.Tensor:
     """The package flash-attn; knows ALiBi."""
-    from flash_attn import flash_attn_varlen_func  # noqa: PLC0415  an extra
+    from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found] # noqa: PLC0415
 
     if rotation is not None:
         scale = _turn(q, k, rotation, scale=scale)

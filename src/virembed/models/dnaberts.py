@@ -110,6 +110,7 @@ class Layer(nn.Module):
 class Dnaberts(nn.Module):
     """An `Encoder` (see `virembed.contracts`)."""
 
+    dtype = torch.float32  # of the products; set by the loader
     pool_skip = (0, 0)
     pooling = "mean over all tokens, [CLS] and [SEP] included"
 
@@ -117,7 +118,7 @@ class Dnaberts(nn.Module):
         super().__init__()
         self.attention = attention
         self.kernels = PLAIN
-        self.dim = config.dim
+        self.dim, self.ffn_dim = config.dim, config.ffn_dim
         self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
         self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
         self.token_type_embeddings = nn.Embedding(2, config.dim)
@@ -139,7 +140,7 @@ class Dnaberts(nn.Module):
     def _layers(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """The residual stream, always the same tensor, before each layer and after the last."""
         x = self.embed(tokens)
-        y = x.to(self.layers[0].qkv.weight.dtype)
+        y = x.to(self.dtype)
         run = Run(tokens, self.slopes, self.attention, self.kernels)
         for layer in self.layers:
             yield x
@@ -149,8 +150,7 @@ class Dnaberts(nn.Module):
     @property
     def bytes_per_token(self) -> int:
         """Residual stream, its copy for the products, and the feed-forward's inside."""
-        up = self.layers[0].up
-        return 4 * self.dim + up.weight.itemsize * (2 * self.dim + 3 * up.out_features // 2)
+        return 4 * self.dim + self.dtype.itemsize * (2 * self.dim + 3 * self.ffn_dim)
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         # All tokens are of type 0, and the row of that type is added to each. Row 0 of the words
@@ -176,6 +176,7 @@ class Dnaberts(nn.Module):
         assign_tensors(model, own, dtype=dtype)
         device = model.word_embeddings.weight.device
         model.slopes = torch.tensor(alibi_slopes(config.num_heads), device=device)
+        model.dtype = dtype
         model.kernels = kernels_of(choose_kernels("auto", device.type).value)
         return model
 

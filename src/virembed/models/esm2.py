@@ -22,6 +22,7 @@ from torch import nn
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
 from virembed.models.kernels import PLAIN, Kernels, Rotation, choose_kernels, kernels_of
+from virembed.models.positions import per_token, rotation_of
 from virembed.models.tokenizers import ESM2_ALPHABET, MASK
 from virembed.models.weights import (
     NameTable,
@@ -64,13 +65,6 @@ class Esm2Config:
     @property
     def head_dim(self) -> int:
         return self.dim // self.num_heads
-
-
-def rotation_of(tokens: PackedTokens, inv_freq: torch.Tensor) -> Rotation:
-    """inv_freq: fp32 [R]."""
-    positions = positions_in_sequence(tokens)
-    angles = torch.arange(max(tokens.lengths), device=inv_freq.device)[:, None] * inv_freq
-    return Rotation(angles.cos(), angles.sin(), positions)
 
 
 @dataclass(slots=True)
@@ -125,6 +119,7 @@ class Esm2(nn.Module):
     """An `Encoder` (see `virembed.contracts`)."""
 
     inv_freq: torch.Tensor
+    dtype = torch.float32  # of the products; set by the loader
     pool_skip = (1, 1)
     pooling = "mean over residues, <cls> and <eos> left out"
 
@@ -170,8 +165,8 @@ class Esm2(nn.Module):
     @property
     def bytes_per_token(self) -> int:
         """Residual stream, its norm, and the feed-forward's inside and outcome."""
-        config, size = self.config, self.layers[0].fc1.weight.itemsize
-        return 4 * config.dim + size * (2 * config.dim + max(config.ffn_dim, 4 * config.dim))
+        dim, ffn_dim = self.config.dim, self.config.ffn_dim
+        return 4 * dim + self.dtype.itemsize * (2 * dim + max(ffn_dim, 4 * dim))
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         """Embeddings, rescaled by the share of `<mask>` in each sequence; fp32 [T, D]."""
@@ -180,7 +175,7 @@ class Esm2(nn.Module):
             return x
         masked = tokens.ids == MASK  # [T]
         lengths = tokens.cu_seqlens.diff()  # [B]
-        sequence = _per_token(torch.arange(len(lengths), device=lengths.device), tokens)
+        sequence = per_token(torch.arange(len(lengths), device=lengths.device), tokens)
         # whole numbers below 2^24: exact in fp32 in whatever order they are added
         num_masked = torch.zeros_like(lengths, dtype=torch.float32)
         num_masked.index_add_(0, sequence, masked.float())
@@ -203,19 +198,9 @@ class Esm2(nn.Module):
         assign_tensors(model, module_tensors(tensors, num_layers=info.num_layers), dtype=dtype)
         same = (model.inv_freq[1:] == model.inv_freq[:-1]).all(dim=1)
         model.same_inv_freq = [False, *same.tolist()]
+        model.dtype = dtype
         model.kernels = kernels_of(choose_kernels("auto", model.inv_freq.device.type).value)
         return model
-
-
-def _per_token(values: torch.Tensor, tokens: PackedTokens) -> torch.Tensor:
-    """Each sequence's value at each of its tokens, [T]; the known size spares a look at the GPU."""
-    return values.repeat_interleave(tokens.cu_seqlens.diff(), output_size=len(tokens.ids))
-
-
-def positions_in_sequence(tokens: PackedTokens) -> torch.Tensor:
-    """Position of each token in its own sequence, from 0; int64 [T]."""
-    in_pack = torch.arange(len(tokens.ids), device=tokens.ids.device)
-    return in_pack - _per_token(tokens.cu_seqlens[:-1], tokens)
 
 
 def module_tensors(tensors: Tensors, *, num_layers: int) -> Tensors:

@@ -113,7 +113,8 @@ def linear_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
 
 def linear_gated_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
     activated, gate = linear(y).float().chunk(2, dim=-1)
-    return (F.gelu(activated) * gate).to(y.dtype)
+    gated: torch.Tensor = F.gelu(activated) * gate
+    return gated.to(y.dtype)
 
 
 PLAIN = Kernels(add_then_norm, norm_of_sum, rotate, linear_gelu, linear_gated_gelu)

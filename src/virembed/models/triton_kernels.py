@@ -6,6 +6,7 @@ order depends on the sizes of the model alone.
 """
 
 # ruff: noqa: PLR0913, PLR0917 - a kernel takes pointers and sizes, and calls no helpers
+# mypy: disable-error-code="import-untyped, untyped-decorator, no-untyped-def"
 
 from __future__ import annotations
 
