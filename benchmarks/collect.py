@@ -66,6 +66,7 @@ def make_sample(home: Path, num_records: int) -> None:
                 ),
                 keys=keys,
                 num_tokens=np.ones(len(keys), dtype=np.int64),
+                flags=np.zeros(len(keys), dtype=np.uint8),
                 vectors=vectors.standard_normal((len(keys), card.dim)).astype(np.float16),
             )  # fmt: skip
 

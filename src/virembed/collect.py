@@ -163,6 +163,8 @@ class _Collector:
             source = self._sources(model, items, start)
             copied = has_item & (source != np.arange(start, start + len(items)))
             obs["flags"][copied] |= np.uint16(model.flag_copied)
+            wider = np.flatnonzero(has_item)[self.vectors[model.name].wider[items[has_item]]]
+            obs["flags"][wider] |= np.uint16(model.flag_wider)
             obs[f"has_{model.name}"] = has_item
             obs[f"{model.name}_source_row"] = source
             obs[f"{model.name}_norm"] = self._write_vectors(model, items, start, writer)

@@ -22,9 +22,11 @@ class ItemVectors:
     """The vectors of all items of a model, over its shards.
 
     starts: int64 [chunks + 1], first item of each chunk
+    wider:  bool [items], which took products of a wider range than the rest
     """
 
     starts: npt.NDArray[np.int64]
+    wider: npt.NDArray[np.bool_]
     shards: list[Shard]
     dim: int
 
@@ -64,7 +66,8 @@ def join_shards(
             else:
                 problems.append(_count_problem(name, candidates))
         problems += _identity_problems(ordered, cards[model.name])
-        vectors[model.name] = ItemVectors(starts, ordered, cards[model.name].dim)
+        flags = np.concatenate([np.empty(0, np.uint8), *(shard.flags for shard in ordered)])
+        vectors[model.name] = ItemVectors(starts, flags > 0, ordered, cards[model.name].dim)
     problems += [f"{name}: belongs to another sample or run" for name in by_chunk]
     if problems:
         raise IncompleteError(

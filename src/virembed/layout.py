@@ -24,6 +24,7 @@ class ModelSlot:
     suffix:        of its chunk files
     flag_copied:   bit of `obs/flags`: the vector was computed for an identical sequence
     flag_failed:   bit of `obs/flags`: there should be a vector and there is none
+    flag_wider:    bit of `obs/flags`: half precision overflowed, products of a wider range were used
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelSlot:
     suffix: str
     flag_copied: int
     flag_failed: int
+    flag_wider: int
 
     @property
     def obsm(self) -> str:
@@ -50,6 +52,8 @@ class Flag(IntFlag):
     ESM2_FAILED = 128
     DNABERTS_FAILED = 256
     TERMINAL_STOP = 512
+    ESM2_WIDER = 1024
+    DNABERTS_WIDER = 2048
 
 
 FLAG_MEANINGS = {
@@ -63,10 +67,26 @@ FLAG_MEANINGS = {
     Flag.ESM2_FAILED: "ESM-2 vector missing although there is a protein",
     Flag.DNABERTS_FAILED: "DNABERT-S vector missing",
     Flag.TERMINAL_STOP: "the frame ends with a stop codon, which is not part of the protein",
+    Flag.ESM2_WIDER: "ESM-2 products in bf16 or fp32, fp16 overflowed",
+    Flag.DNABERTS_WIDER: "DNABERT-S products in bf16 or fp32, fp16 overflowed",
 }
 
-ESM2 = ModelSlot("esm2", "protein", ".faa", Flag.ESM2_COPIED, Flag.ESM2_FAILED)
-DNABERTS = ModelSlot("dnaberts", "dna", ".fna", Flag.DNABERTS_COPIED, Flag.DNABERTS_FAILED)
+ESM2 = ModelSlot(
+    name="esm2",
+    item="protein",
+    suffix=".faa",
+    flag_copied=Flag.ESM2_COPIED,
+    flag_failed=Flag.ESM2_FAILED,
+    flag_wider=Flag.ESM2_WIDER,
+)
+DNABERTS = ModelSlot(
+    name="dnaberts",
+    item="dna",
+    suffix=".fna",
+    flag_copied=Flag.DNABERTS_COPIED,
+    flag_failed=Flag.DNABERTS_FAILED,
+    flag_wider=Flag.DNABERTS_WIDER,
+)
 MODELS = (ESM2, DNABERTS)
 PROTEIN_TEXTS = ESM2  # the model whose items are the proteins published beside the result
 MODEL_NAMES = tuple(model.name for model in MODELS)

@@ -119,6 +119,7 @@ class Shard:
     origin: ShardOrigin
     keys: npt.NDArray[np.uint8]
     num_tokens: npt.NDArray[np.int32]
+    flags: npt.NDArray[np.uint8]
     vectors: Vectors
 
 
@@ -130,13 +131,12 @@ def write_shard(
     keys: list[bytes],
     num_tokens: npt.NDArray[np.int64],
     vectors: npt.NDArray[np.float16],
-    flags: npt.NDArray[np.uint8] | None = None,
+    flags: npt.NDArray[np.uint8],
 ) -> None:
-    """Writes a shard; it has its name only when it is whole. `flags`: None for all 0."""
+    """Writes a shard; it has its name only when it is whole."""
     with new_file(path) as file:
         file.create_dataset("key", data=np.frombuffer(b"".join(keys), "u1").reshape(-1, 16))
         file.create_dataset("num_tokens", data=num_tokens.astype("i4"))
-        flags = np.zeros(len(keys), np.uint8) if flags is None else flags
         file.create_dataset("flags", data=flags)
         file.create_dataset("vector", data=vectors.astype("<f2", copy=False))
         file.attrs["format"] = FORMAT
@@ -166,6 +166,7 @@ def open_shard(path: Path) -> Iterator[Shard]:
             origin=ShardOrigin(**json.loads(file.attrs["origin"])),
             keys=file["key"][:],
             num_tokens=file["num_tokens"][:],
+            flags=file["flags"][:],
             vectors=vectors,
         )
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, make_weights
+from virembed.items import item_key
+from virembed.layout import Flag
 from virembed.shards import vectors_sha256
 
 CHUNKS = {"esm2-chunk-residues": 500, "dnaberts-chunk-bp": 20000}
@@ -174,3 +176,19 @@ def test_not_enough_room_is_said_before_anything_is_written(copy: Sample, capsys
     assert copy.collect() == 7
     assert "GB needed" in capsys.readouterr().err
     assert not list(copy.home.glob("S.h5*"))
+
+
+def test_a_vector_of_wider_products_is_marked_in_its_rows(copy: Sample):
+    with h5py.File(copy.shards / FIRST, "r+") as file:
+        file["flags"][1] = 2
+        key = file["key"][1].tobytes().hex()
+    assert copy.collect() == 0
+    with h5py.File(copy.result) as result:
+        flags = result["obs/flags"][:]
+        ids = result["obs/row_id"].asstr()[:]
+    marked = ids[(flags & Flag.ESM2_WIDER) > 0].tolist()
+    with gzip.open(copy.home / "S.proteins.faa.gz", "rt") as file:
+        lines = file.read().split("\n")
+    texts = dict(zip(lines[:-1:2], lines[1::2], strict=True))
+    assert marked
+    assert {item_key(texts[f">{row}"].encode()).hex() for row in marked} == {key}

@@ -56,7 +56,7 @@ def parity(
     texts = _texts(fasta, item=model_slot(model).item, num=num)
     chosen_device = settings.choose_device(device)
     chosen_precision = settings.choose_precision(precision, chosen_device.value)
-    tokens_per_pack = settings.choose_tokens_per_pack(0, chosen_device.value)
+    settings.set_up_products()
     torch_device = torch.device(chosen_device.value)
     loaded = load_encoder(
         weights,
@@ -64,6 +64,9 @@ def parity(
         device=torch_device,
         dtype=settings.PRECISIONS[chosen_precision.value],
         attention=attention,
+    )
+    tokens_per_pack = settings.choose_tokens_per_pack(
+        0, chosen_device.value, bytes_per_token=loaded.encoder.bytes_per_token
     )
     ours = embed_items(
         texts,
