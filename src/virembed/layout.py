@@ -24,7 +24,7 @@ class ModelSlot:
     suffix:        of its chunk files
     flag_copied:   bit of `obs/flags`: the vector was computed for an identical sequence
     flag_failed:   bit of `obs/flags`: there should be a vector and there is none
-    flag_wider:    bit of `obs/flags`: half precision overflowed, products of a wider range were used
+    flag_wider:    bit of `obs/flags`: half precision overflowed, products had a wider range
     """
 
     name: str
