@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,6 +84,11 @@ def embed_items(
     return loop.embeddings()
 
 
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Triton launches its kernels on the current device, wherever their tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
 @dataclass
 class Loop:
     """One pass over items after another, into the same arrays."""
@@ -125,7 +131,7 @@ class Loop:
             tokens_per_pack=tokens_per_pack,
             device=self.device,
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), current(self.device):
             for number, (pack, tokens) in enumerate(packs):
                 if number == 0:
                     ready = time.perf_counter()
