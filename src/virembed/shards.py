@@ -5,7 +5,7 @@ key          uint8 [items, 16]
 num_tokens   int32 [items]
 flags        uint8 [items], 0: embedded in the precision of the identity; n: at the nth wider one,
              because half precision overflowed (fp16, then bf16, then fp32)
-vector       float16 [items, D], contiguous, so that it can be mapped into memory
+vector       float16 [items, D], contiguous, so that rows are read without HDF5
 """
 
 from __future__ import annotations
