@@ -16,14 +16,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + PARTIAL)
     try:
         yield partial
-        _fsync(partial)
+        fsync(partial)
         os.replace(partial, path)
-        _fsync(path.absolute().parent)
+        fsync(path.absolute().parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from virembed.atomic import fsync
 from virembed.errors import UsageError, WeightsError
 from virembed.models.checkpoints import Checkpoint, read_checkpoint
 from virembed.models.registry import FAMILIES, Family
@@ -135,9 +136,9 @@ def _write(
         (partial / TENSORS).chmod((partial / CARD).stat().st_mode)
         family.tokenizer(partial, info)  # refuses one that does not belong to the model
         for path in (*partial.iterdir(), partial):
-            _fsync(path)
+            fsync(path)
         partial.rename(out)
-        _fsync(out.parent)
+        fsync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return info
@@ -152,11 +153,3 @@ def _stored_apart(tensors: Tensors) -> Tensors:
         apart[name] = tensor.clone() if address in seen else tensor.contiguous()
         seen.add(address)
     return apart
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
