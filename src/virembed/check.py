@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from virembed.errors import CombinedInputError, InputError
@@ -95,7 +96,8 @@ def _check_samples(
     ]
     if threads < 2 or len(jobs) < 2:
         return [_check_sample(*job) for job in jobs]
-    with ProcessPoolExecutor(threads) as pool:
+    # not forked: a fork of a process with threads may hang
+    with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
         return list(pool.map(_check_sample, *zip(*jobs, strict=True), chunksize=8))
 
 
