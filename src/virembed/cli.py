@@ -6,10 +6,13 @@ not wait for torch.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -83,13 +86,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:  # the machine's side: no space, no permission, a vanished directory
         if "--debug" in arguments:
             traceback.print_exc()
-        where = f"{error.filename}: " if error.filename else ""
-        cause = error.strerror or " ".join(str(error).split())
-        click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
-        sys.exit(1)
+        _leave(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
     sys.exit(0)
+
+
+def _leave(error: OSError) -> NoReturn:
+    """One line for what the machine refused, then out with exit code 1."""
+    where = f"{error.filename}: " if error.filename else ""
+    cause = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # HDF5 tries to write the rest of its files at a normal exit, and crashes
+        sys.stderr.flush()
+        os._exit(1)
+    sys.exit(1)
