@@ -12,7 +12,11 @@ PARTIAL = ".partial"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, which becomes `path` at the end; nothing is left on error."""
+    """A temporary path to write to, which becomes `path` at the end; nothing is left on error.
+
+    Directories that are missing are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
         yield partial
