@@ -9,8 +9,7 @@ import torch
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import ATTENTION, dense, obstacle
-from virembed.models.kernels import Rotation
-from virembed.models.positions import positions_in_sequence
+from virembed.models.positions import Rotation, positions_in_sequence
 
 from .conftest import INTERPRETED
 

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from virembed.models.kernels import PLAIN, Kernels, Rotation, kernels_of
+from virembed.models.kernels import PLAIN, Kernels, kernels_of
+from virembed.models.positions import Rotation
 
 HALF = [torch.float16, torch.bfloat16]
 ULP = {torch.float32: 2e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # relative, one bit

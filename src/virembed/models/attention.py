@@ -27,7 +27,8 @@ import torch
 
 from virembed.contracts import Choice, PackedTokens
 from virembed.errors import UsageError
-from virembed.models.kernels import Rotation, choose_kernels, has_triton, kernels_of, turned
+from virembed.models.kernels import choose_kernels, has_triton, kernels_of, turned
+from virembed.models.positions import Rotation
 
 SCORE_BYTES = 256 * 2**20  # what the scores of one batched product may take
 

@@ -21,8 +21,8 @@ from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
-from virembed.models.kernels import PLAIN, Kernels, Rotation, choose_kernels, kernels_of
-from virembed.models.positions import per_token, rotation_of
+from virembed.models.kernels import PLAIN, Kernels, choose_kernels, kernels_of
+from virembed.models.positions import Rotation, per_token, rotation_of
 from virembed.models.tokenizers import ESM2_ALPHABET, MASK
 from virembed.models.weights import (
     NameTable,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -24,18 +24,7 @@ from torch import nn
 
 from virembed.contracts import Choice
 from virembed.errors import UsageError
-
-
-class Rotation(NamedTuple):
-    """Angles by position, the same for all heads and sequences: a small table stays in caches.
-
-    cos, sin:  fp32 [n, R], n the length of the longest sequence
-    positions: int64 [T], of each token in its sequence
-    """
-
-    cos: torch.Tensor
-    sin: torch.Tensor
-    positions: torch.Tensor
+from virembed.models.positions import Rotation
 
 
 class AddNorm(Protocol):

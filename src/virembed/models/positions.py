@@ -5,10 +5,23 @@ Shape letters: T packed tokens, B sequences, R rotary frequencies.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from virembed.contracts import PackedTokens
-from virembed.models.kernels import Rotation
+
+
+class Rotation(NamedTuple):
+    """Angles by position, the same for all heads and sequences: a small table stays in caches.
+
+    cos, sin:  fp32 [n, R], n the length of the longest sequence
+    positions: int64 [T], of each token in its sequence
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    positions: torch.Tensor
 
 
 def per_token(values: torch.Tensor, tokens: PackedTokens) -> torch.Tensor:

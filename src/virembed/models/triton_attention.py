@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from virembed.contracts import PackedTokens
-from virembed.models.kernels import Rotation
+from virembed.models.positions import Rotation
 from virembed.models.triton_kernels import rotate
 
 

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import nn
 
-from virembed.models.kernels import Rotation
+from virembed.models.positions import Rotation
 
 ELEMENTS = 4096  # of a program of the element-wise kernels
 
