@@ -10,6 +10,8 @@ from torch import nn
 from virembed.models.kernels import PLAIN, Kernels, kernels_of
 from virembed.models.positions import Rotation
 
+from .conftest import INTERPRETED
+
 HALF = [torch.float16, torch.bfloat16]
 ULP = {torch.float32: 2e-6, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # relative, one bit
 
@@ -82,7 +84,9 @@ SIZES = [(64, 128), (320, 1280), (480, 1920), (768, 3072), (100 * 8, 72)]  # D, 
 @pytest.mark.parametrize(("dim", "ffn_dim"), SIZES)
 @pytest.mark.parametrize("num_tokens", [1, 129, 1000])
 def test_products_with_gelu(device, fused, dtype, dim, ffn_dim, num_tokens) -> None:
-    """Against the plain twin in fp32, for that one rounds twice."""
+    """Against the plain twin in fp64, for that one rounds twice."""
+    if INTERPRETED and dtype == torch.bfloat16:
+        pytest.skip("without a GPU product and GELU are two steps, which round twice")
     y = draw(num_tokens, dim, device=device, dtype=dtype)
     for name, num_out in (("linear_gelu", ffn_dim), ("linear_gated_gelu", 2 * ffn_dim)):
         linear = linear_of(dim, num_out, device, dtype, bias=name == "linear_gelu")
