@@ -91,12 +91,18 @@ def embed_chunk(
     begin = time.perf_counter()
     keys, texts = _read_items(chunk, model_slot(model).item)
     with take_device(asked.device, waiting=listener.waiting) as device:
-        run = _Run(model, weights, asked, device)
+        run = ModelOnDevice(model, weights, asked, device)
         loaded_s = time.perf_counter() - begin
         with ThreadPoolExecutor(1) as pool, Monitor(gpu_uuid(device.value)) as monitor:
             # reading every byte takes seconds for the large models
             checked = pool.submit(verify_checksums, weights, run.loaded.info)
-            result = run.embed(texts, monitor, listener.progress(len(texts)))
+            told = listener.progress(len(texts))
+
+            def progress(items: int, tokens: int) -> None:
+                monitor.progress(items, tokens)
+                told(items, tokens)
+
+            result = run.embed(texts, progress)
             checked.result()
     origin = run.origin(chunk.stem, result, monitor, loaded_s)
     write_shard(
@@ -121,8 +127,8 @@ def embed_chunk(
     )
 
 
-class _Run:
-    """A model on a device, with every choice and its reason."""
+class ModelOnDevice:
+    """A loaded model, ready to embed, with every choice and its reason."""
 
     def __init__(self, model: str, weights: Path, asked: EmbedSettings, device: Choice) -> None:
         self.model, self.weights, self.asked, self.device = model, weights, asked, device
@@ -135,11 +141,7 @@ class _Run:
             bytes_per_token=self.loaded.encoder.bytes_per_token,
         )
 
-    def embed(self, texts: list[str], monitor: Monitor, progress: Progress) -> Embeddings:
-        def both(items: int, tokens: int) -> None:
-            monitor.progress(items, tokens)
-            progress(items, tokens)
-
+    def embed(self, texts: list[str], progress: Progress) -> Embeddings:
         wider = settings.WIDER[self.precision.value]
         return embed_items(
             texts,
@@ -147,7 +149,7 @@ class _Run:
             tokenizer=self.loaded.tokenizer,
             device=torch.device(self.device.value),
             tokens_per_pack=int(self.tokens_per_pack.value),
-            progress=both,
+            progress=progress,
             retries=[partial(self._encoder, precision) for precision in wider],
         )
 

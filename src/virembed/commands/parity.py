@@ -48,42 +48,24 @@ def parity(
     import numpy as np
     import torch
 
-    from virembed.engine import settings
-    from virembed.engine.embed import embed_items
+    from virembed.embed import EmbedSettings, ModelOnDevice
+    from virembed.engine.settings import choose_device, device_name
     from virembed.models.originals import original_encoder
-    from virembed.models.registry import load_encoder
 
     texts = _texts(fasta, item=model_slot(model).item, num=num)
-    chosen_device = settings.choose_device(device)
-    chosen_precision = settings.choose_precision(precision, chosen_device.value)
-    settings.set_up_products()
-    torch_device = torch.device(chosen_device.value)
-    loaded = load_encoder(
-        weights,
-        model=model,
-        device=torch_device,
-        dtype=settings.PRECISIONS[chosen_precision.value],
-        attention=attention,
-    )
-    tokens_per_pack = settings.choose_tokens_per_pack(
-        0, chosen_device.value, bytes_per_token=loaded.encoder.bytes_per_token
-    )
-    ours = embed_items(
-        texts,
-        encoder=loaded.encoder,
-        tokenizer=loaded.tokenizer,
-        device=torch_device,
-        tokens_per_pack=int(tokens_per_pack.value),
-    )
+    chosen = choose_device(device)
+    asked = EmbedSettings(precision=precision, attention=attention)
+    run = ModelOnDevice(model, weights, asked, chosen)
+    ours = run.embed(texts, progress=lambda _items, _tokens: None)
     begin = time.perf_counter()
-    original = original_encoder(weights, loaded.info, torch_device)
+    original = original_encoder(weights, run.loaded.info, torch.device(chosen.value))
     originals = np.stack([original(text).numpy() for text in texts])
     original_s = time.perf_counter() - begin
 
-    limit = MIN_COSINE[chosen_precision.value]
+    limit = MIN_COSINE[run.precision.value]
     click.echo(
-        f"{loaded.info.name}, products in {chosen_precision.value}, attention "
-        f"{loaded.attention.value}, {settings.device_name(chosen_device.value)}"
+        f"{run.loaded.info.name}, products in {run.precision.value}, attention "
+        f"{run.loaded.attention.value}, {device_name(chosen.value)}"
     )
     click.echo(HEADER)
     worst = 1.0
