@@ -114,7 +114,6 @@ class _Collector:
         writer = ResultWriter(
             file,
             num_rows=self.num_rows,
-            num_protein_rows=self.num_protein_rows,
             num_records=self.manifest.num_records,
             dims=self.dims,
         )

@@ -76,10 +76,6 @@ class ChunkWriter:
         if error:
             self._remove()
 
-    @property
-    def num_letters(self) -> int:
-        return self._letters
-
     def add(self, keys: list[bytes], texts: list[bytes]) -> None:
         if not keys:
             return

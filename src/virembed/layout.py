@@ -23,7 +23,6 @@ class ModelSlot:
     item:          what it embeds: "protein" or "dna"
     suffix:        of its chunk files
     flag_copied:   bit of `obs/flags`: the vector was computed for an identical sequence
-    flag_failed:   bit of `obs/flags`: there should be a vector and there is none
     flag_wider:    bit of `obs/flags`: half precision overflowed, products had a wider range
     """
 
@@ -31,7 +30,6 @@ class ModelSlot:
     item: str
     suffix: str
     flag_copied: int
-    flag_failed: int
     flag_wider: int
 
     @property
@@ -76,7 +74,6 @@ ESM2 = ModelSlot(
     item="protein",
     suffix=".faa",
     flag_copied=Flag.ESM2_COPIED,
-    flag_failed=Flag.ESM2_FAILED,
     flag_wider=Flag.ESM2_WIDER,
 )
 DNABERTS = ModelSlot(
@@ -84,7 +81,6 @@ DNABERTS = ModelSlot(
     item="dna",
     suffix=".fna",
     flag_copied=Flag.DNABERTS_COPIED,
-    flag_failed=Flag.DNABERTS_FAILED,
     flag_wider=Flag.DNABERTS_WIDER,
 )
 MODELS = (ESM2, DNABERTS)

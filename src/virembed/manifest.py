@@ -11,8 +11,8 @@ SPLIT writes it, COLLECT reads it; it is the contract between the two. One HDF5 
     window_rows/         per window without an open frame, in input order (block B)
         record window frame start end dna_start dna_end protein_len n_ambiguous flags
         esm2 dnaberts    number of the item to embed, -1 for none
-    items/esm2/          per distinct protein, in order of first appearance: key, length, text
-    items/dnaberts/      per distinct DNA slice: key, length
+    items/esm2/          per distinct protein, in order of first appearance: key, text
+    items/dnaberts/      per distinct DNA slice: key
         chunk_start      first item of each chunk, and the number of items at the end
 
 Knows neither sequences nor vectors.
@@ -254,13 +254,11 @@ class _Items:
     def __init__(self, file: h5py.File, model: str, item: str) -> None:
         group = file.create_group(f"items/{model}")
         self._keys = Appendable(group, "key", "u1", width=KEY_BYTES)
-        self._lengths = Appendable(group, "length", "i4")
         # proteins are handed over as text too; DNA is found in the input by its coordinates
         self._texts = _Texts(group, "text") if item == "protein" else None
 
     def append(self, keys: list[bytes], texts: list[bytes]) -> None:
         self._keys.append(np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
-        self._lengths.append(np.fromiter(map(len, texts), dtype=np.int32, count=len(texts)))
         if self._texts:
             self._texts.append([text.decode("ascii") for text in texts])
 

@@ -71,11 +71,9 @@ class ResultWriter:
     """Fills a result file block by block, in row order."""
 
     def __init__(
-        self, file: h5py.File, *, num_rows: int, num_protein_rows: int, num_records: int,
-        dims: Mapping[str, int],
-    ) -> None:  # fmt: skip
+        self, file: h5py.File, *, num_rows: int, num_records: int, dims: Mapping[str, int]
+    ) -> None:
         self._file = ad.encode(file, "anndata", "0.1.0")
-        self._num_protein_rows = num_protein_rows
         obs = ad.new_dataframe(
             file, "obs", index="row_id", columns=["record_id", "frame", *OBS_COLUMNS]
         )

@@ -5,10 +5,8 @@ One pass over the records in batches; what stays in memory is the index of disti
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from virembed.checksum import sha256_of
 from virembed.errors import CombinedInputError, UsageError
 from virembed.fasta import RecordBatch, read_batches
 from virembed.frames import NO_FRAME_CODE, FrameRows, FrameRules, find_frames
@@ -189,6 +188,11 @@ class _Splitter:
         self.writer.add_lost([first + i for i in lost], [self._lost(int(length[i])) for i in lost])
         self.counts["records_in"] += num_records
         self.counts["bases_in"] += int(length.sum())
+        num_closed = int(columns["num_closed_windows"].sum())
+        self.counts["windows"] += int(columns["num_windows"].sum())
+        self.counts["windows_no_open_frame"] += num_closed
+        if not self.rules.exact:  # VirNucPro forgets them; they are counted all the same
+            self.counts["windows_dropped"] += num_closed
         for name, code in (("ok", OK), ("empty", EMPTY), ("too_short", TOO_SHORT)):
             self.counts[f"records_{name}"] += int((status == code).sum())
 
@@ -198,14 +202,9 @@ class _Splitter:
         return "split", "too_short", f"{length} bp, less than {self.settings.min_record_bp}"
 
     def _count(self, rows: FrameRows, windows: Windows, copies: Int64s) -> None:
-        """Adds to the accounting; each distinct sequence counts once per record that has it."""
+        """Frames and codons; each distinct sequence counts once per record that has it."""
         per_window = copies[windows.record]
         per_row = per_window[rows.window]
-        is_closed = rows.num_frames["open"] == 0
-        self.counts["windows"] += int(per_window.sum())
-        self.counts["windows_no_open_frame"] += int(per_window[is_closed].sum())
-        if not self.rules.exact:  # VirNucPro forgets them; they are counted all the same
-            self.counts["windows_dropped"] += int(per_window[is_closed].sum())
         for name, frames in rows.num_frames.items():
             self.counts[f"frames_{name}"] += int((frames * per_window).sum())
         self.counts["codons_ambiguous"] += int((rows.num_ambiguous_codons * per_row).sum())
@@ -232,11 +231,10 @@ class _Splitter:
                 "min_record_bp": self.settings.min_record_bp,
             },
             "inputs": [
-                {"name": os.path.basename(source.name), "sha256": _sha256(source.path)}
+                {"name": os.path.basename(source.name), "sha256": sha256_of(source.path)}
                 for source in sources
             ],
             "counts": dict(self.counts),
-            "letters": {name: chunk.num_letters for name, chunk in self.chunks.items()},
         }
 
 
@@ -278,16 +276,3 @@ def _spread(row_sequence: Int64s, sequence_of: Int64s, num_sequences: int) -> tu
 def _blocks(frame: Int64s) -> dict[str, npt.NDArray[np.bool_]]:
     is_window = frame == NO_FRAME_CODE
     return {PROTEIN_ROWS: ~is_window, WINDOW_ROWS: is_window}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for block in _read_blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            yield block

@@ -15,10 +15,11 @@ from typing import Any
 from safetensors.torch import save_file
 
 from virembed.atomic import fsync
+from virembed.checksum import sha256_of
 from virembed.errors import UsageError, WeightsError
 from virembed.models.checkpoints import Checkpoint, read_checkpoint
 from virembed.models.registry import FAMILIES, Family
-from virembed.models.weights import SourceFormat, Tensors, check_tensors, rename, sha256_of
+from virembed.models.weights import SourceFormat, Tensors, check_tensors, rename
 from virembed.weights_info import CARD, TENSORS, WeightsInfo, write_info
 
 

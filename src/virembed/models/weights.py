@@ -7,7 +7,6 @@ of a layer.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from virembed.checksum import sha256_of
 from virembed.errors import WeightsError
 from virembed.weights_info import TENSORS, WeightsInfo
 
@@ -150,14 +150,6 @@ def read_tensors(directory: Path, *, shapes: Shapes, device: torch.device) -> Te
         raise WeightsError(f"{path}: damaged ({error})", remedy) from None
     check_tensors(tensors, shapes, where=path, unknown=[], remedy=remedy)
     return tensors
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def verify_checksums(directory: Path, info: WeightsInfo) -> None:
