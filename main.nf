@@ -32,20 +32,39 @@ def helpText(schema, values) {
         "${groups.join('\n\n')}\n\nOptions of Nextflow itself have one dash: -profile, -resume, -work-dir."
 }
 
-// Stops with all that is wrong with the parameters before a task exists. Goes through sh, so that a
+// Stops with what a program of bin/ finds wrong, before a task exists. Goes through sh, so that a
 // missing python3 is a status and not an exception.
-def checkParams(values) {
-    def given = values.findAll { _name, value -> value != null }.collectEntries { name, value -> [name, value.toString()] }
-    def command = ['sh', '-c', 'exec python3 "$0" "$@"', "${projectDir}/bin/check_params.py", "${projectDir}/nextflow_schema.json"]
+def checkBefore(program, arguments) {
+    def command = ['sh', '-c', 'exec python3 "$0" "$@"', "${projectDir}/bin/${program}"] + arguments
     def problems = new StringBuilder()
-    def check = (command + groovy.json.JsonOutput.toJson(given)).execute()
+    def check = command.execute()
     check.waitForProcessOutput(new StringBuilder(), problems)
     if (check.exitValue() == 127) {
-        log.warn("the parameters were not checked: there is no python3 on this machine")
+        log.warn("${program} did not run: there is no python3 on this machine")
     }
     else if (check.exitValue() != 0) {
         error(problems.toString().trim())
     }
+}
+
+def checkParams(values) {
+    def given = values.findAll { _name, value -> value != null }.collectEntries { name, value -> [name, value.toString()] }
+    checkBefore('check_params.py', ["${projectDir}/nextflow_schema.json", groovy.json.JsonOutput.toJson(given)])
+}
+
+// What the profiles rely on: container engine and images, Slurm, or else the installed package.
+def checkSite(values) {
+    def site = [
+        profiles: workflow.profile.tokenize(','),
+        engine: workflow.containerEngine,
+        images: [values.cpu_image, values.gpu_image],
+        partition: values.slurm_partition,
+        gpu_partition: values.slurm_gpu_partition,
+        gpu_type: values.slurm_gpu_type,
+        account: values.slurm_account,
+        options: values.slurm_options,
+    ]
+    checkBefore('check_site.py', [groovy.json.JsonOutput.toJson(site)])
 }
 
 workflow {
@@ -57,6 +76,9 @@ workflow {
     }
     else {
         checkParams(params)
+        if (!workflow.stubRun) {
+            checkSite(params)
+        }
         VIREMBED(
             file(params.input, glob: false),
             [
