@@ -5,12 +5,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST := $(BIN)/python -m pytest
 NEXTFLOW := tools/nextflow
 
-.PHONY: help demo test test-quick check format bench clean
+.PHONY: help demo test test-quick test-sites check format bench clean
 
 help:
 	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
 	@echo "make test        every test that needs no GPU"
 	@echo "make test-quick  the tests that do not start Nextflow"
+	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
 	@echo "make check       lint, types, architecture, lint of the pipeline"
 	@echo "make bench       the benchmarks that need no GPU"
 	@echo "make clean       remove what make has made"
@@ -42,11 +43,15 @@ demo: .venv/run.stamp
 
 # quick tests side by side; each Nextflow uses all cores by itself
 test: .venv/dev.stamp .venv-anndata-0.10/stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline" -n auto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 
+# skipped where they cannot install what they need
+test-sites: .venv/dev.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m site
+
 test-quick: .venv/dev.stamp
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline" -n auto
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 
 check: .venv/dev.stamp
 	$(BIN)/ruff format --check .

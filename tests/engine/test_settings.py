@@ -31,6 +31,16 @@ def test_a_gpu_that_is_not_there_is_an_error_that_names_the_flags(requested):
         choose_device(requested)
 
 
+@no_gpu
+def test_a_driver_older_than_torch_wants_is_named_with_both_numbers(monkeypatch):
+    monkeypatch.setattr("pynvml.nvmlInit", lambda: None)
+    monkeypatch.setattr("pynvml.nvmlShutdown", lambda: None)
+    monkeypatch.setattr("pynvml.nvmlSystemGetCudaDriverVersion", lambda: 12040)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    with pytest.raises(DeviceError, match=r"too old: it knows CUDA 12\.4, .* needs 13\.0"):
+        choose_device("cuda")
+
+
 @pytest.mark.parametrize("requested", ["gpu", "", "cuda:x"])
 def test_a_device_of_another_name_is_refused(requested):
     with pytest.raises(UsageError, match="no such device"):

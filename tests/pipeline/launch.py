@@ -69,11 +69,17 @@ class Run:
 
 
 class Launch:
-    """A directory that the pipeline is started in, again and again."""
+    """A directory that the pipeline is started in, again and again.
 
-    def __init__(self, home, engine):
+    environment: more variables, such as where a test cluster is
+    config:      a file of settings beside those of the project
+    """
+
+    def __init__(self, home, engine, environment=None, config=None):
         self.home = home
         self.engine = engine
+        self.environment = environment or {}
+        self.config = ["-c", str(config)] if config else []
         self.process = None
         home.mkdir(parents=True, exist_ok=True)
 
@@ -84,9 +90,9 @@ class Launch:
         options = ["-ansi-log", "false", "-with-trace", str(trace)]
         own = {"NXF_HOME": str(self.home / ".nextflow-home")}  # no settings of the user
         self.process = subprocess.Popen(
-            [ROOT / "tools" / "nextflow", "run", ROOT / "main.nf", *options, *arguments],
+            [ROOT / "tools/nextflow", *self.config, "run", ROOT / "main.nf", *options, *arguments],
             cwd=self.home,
-            env=ENVIRONMENT | ENGINES[self.engine] | own,
+            env=ENVIRONMENT | ENGINES[self.engine] | own | self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -128,7 +134,7 @@ class Launch:
             for row in rows
         ]
 
-    def lay_out(self, weights):
+    def lay_out(self, weights, profiles="test"):
         """Two samples of real sequences, one without a record and one without an open frame."""
         data = self.home / "data"
         shutil.copytree(DATA, data)
@@ -138,7 +144,7 @@ class Launch:
         (data / "stops.fna").write_text(">stops\n" + "TAACTAACTAACTTAGTTAGTTAG" * 25 + "\n")
         self.write_sheet(*SHEET)
         self.arguments = [
-            *("-profile", "test", "--input", "samples.csv", "--outdir", "out", *CHUNKS),
+            *("-profile", profiles, "--input", "samples.csv", "--outdir", "out", *CHUNKS),
             *("--esm2_weights", str(weights / "esm2.pt"), "--dnaberts_weights", "dnaberts"),
         ]
 

@@ -74,6 +74,7 @@ class Monitor:
             return {}
         inside = gpu[1:-1] or gpu
         return {
+            "uuid": self._uuid,
             "driver": self.driver,
             "busy_percent": _mean([sample.busy_percent for sample in inside]),
             "power_w": _mean([sample.power_w for sample in inside]),

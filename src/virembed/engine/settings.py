@@ -5,6 +5,7 @@ A thing that was asked for is used or refused; only "auto" chooses.
 
 from __future__ import annotations
 
+import pynvml
 import torch
 
 from virembed.contracts import Choice
@@ -104,8 +105,26 @@ def _require_gpu(requested: str, index: int) -> None:
         "ask for one with --gres=gpu:1; or run with --device cpu."
     )
     if not torch.cuda.is_available():
+        driver, needed = driver_cuda(), torch.version.cuda
+        if driver and needed and driver < tuple(int(part) for part in needed.split(".")):
+            raise DeviceError(
+                f"--device {requested}: the NVIDIA driver is too old: it knows CUDA "
+                f"{driver[0]}.{driver[1]}, and this torch needs {needed}",
+                "Update the driver, or install a torch for an older CUDA (docs/clusters.md).",
+            )
         raise DeviceError(f"--device {requested}: torch sees no GPU", remedy)
     if index >= torch.cuda.device_count():
         raise DeviceError(
             f"--device {requested}: only {torch.cuda.device_count()} GPUs are visible", remedy
         )
+
+
+def driver_cuda() -> tuple[int, int] | None:
+    """The newest CUDA that the driver of this machine knows, such as (12, 4); None without one."""
+    try:
+        pynvml.nvmlInit()
+        version = int(pynvml.nvmlSystemGetCudaDriverVersion())
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+    return version // 1000, version % 1000 // 10

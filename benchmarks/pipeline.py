@@ -1,0 +1,239 @@
+"""The whole pipeline on one GPU of a machine and on all of them, then killed and resumed.
+
+    python benchmarks/pipeline.py [--nextflow PROGRAM] [--size 650M] [--mbp 60] [--out results.json]
+
+Three runs of `main.nf -profile gpu` with the local executor on the same sample, whose contigs are
+random genes, with random weights of the real sizes: on the first GPU alone, on all GPUs, and on all
+GPUs with Nextflow killed for good half-way and resumed. Reported: seconds of each run, seconds from
+the first embedding's start to the last one's end, their ratios, tasks by GPU, and how busy each GPU
+was. Stops with an error if two tasks were on one GPU at the same time, if a run differs from the
+first in any dataset, or if the resumed run repeated a finished embedding. The last line is the
+result as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from virembed.shards import open_shard
+
+ROOT = Path(__file__).resolve().parent.parent
+CODONS = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT"]
+SENSE = [codon for codon in CODONS if codon not in ("TAA", "TAG", "TGA")]
+CONTIG_BP = 6000
+SAMPLE = "genes"
+CHUNK_RESIDUES, CHUNK_BP = 3_000_000, 12_000_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """An embedding of a run.
+
+    begin, end: of the task, waiting for a GPU included, in seconds since the epoch
+    loop_end:   when its shard was written, right after the loop
+    gpu:        its UUID
+    """
+
+    name: str
+    begin: float
+    end: float
+    loop_s: float
+    loop_end: float
+    gpu: str
+    busy_percent: float
+
+
+@dataclass(frozen=True)
+class Run:
+    wall_s: float
+    tasks: list[Task]
+    executed: list[str]
+
+    @property
+    def embedding_s(self) -> float:
+        return max(task.end for task in self.tasks) - min(task.begin for task in self.tasks)
+
+    def by_gpu(self) -> dict[str, list[Task]]:
+        found: dict[str, list[Task]] = {}
+        for task in sorted(self.tasks, key=lambda task: task.begin):
+            found.setdefault(task.gpu, []).append(task)
+        return found
+
+
+class Pipeline:
+    """A launch directory with a sheet and weights."""
+
+    def __init__(self, home: Path, nextflow: str, size: str, mbp: float) -> None:
+        self.home, self.nextflow = home, nextflow
+        write_contigs(home / f"{SAMPLE}.fna", round(mbp * 1e6))
+        (home / "samples.csv").write_text(f"sample,fasta\n{SAMPLE},{SAMPLE}.fna\n")
+        self.make_weights("esm2", size)
+        self.make_weights("dnaberts", "base")
+
+    def make_weights(self, model: str, size: str) -> None:
+        make = [sys.executable, "-m", "virembed", "weights"]
+        original = self.home / "original"
+        subprocess.run([*make, "random", model, "--size", size, "--out", original], check=True)
+        source = next(original.glob("*.pt")) if model == "esm2" else original
+        out = f"--out={self.home / model}"
+        subprocess.run([*make, "convert", source, f"--model={model}", out], check=True)
+        shutil.rmtree(original)
+
+    def start(self, name: str, gpus: str | None, *more: str) -> subprocess.Popen[bytes]:
+        command = [
+            *(self.nextflow, "run", str(ROOT / "main.nf"), "-ansi-log", "false"),
+            *("-profile", "gpu", "--input", "samples.csv", "--outdir", name),
+            *("-work-dir", f"work_{name}", "-with-trace", f"{name}.txt"),
+            *("--esm2_weights", "esm2", "--dnaberts_weights", "dnaberts"),
+            *("--esm2_chunk_residues", str(CHUNK_RESIDUES), "--dnaberts_chunk_bp", str(CHUNK_BP)),
+            *more,
+        ]
+        shown = {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
+        return subprocess.Popen(command, cwd=self.home, env=os.environ | shown)
+
+    def run(self, name: str, gpus: str | None, *more: str) -> Run:
+        (self.home / f"{name}.txt").unlink(missing_ok=True)
+        begin = time.perf_counter()
+        status = self.start(name, gpus, *more).wait()
+        wall_s = time.perf_counter() - begin
+        if status != 0:
+            sys.exit(f"the run on {gpus or 'all GPUs'} ended with {status}")
+        return self.read(name, wall_s)
+
+    def read(self, name: str, wall_s: float) -> Run:
+        with (self.home / f"{name}.txt").open() as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t"))
+        embeds = [row for row in rows if ":EMBED_" in row["name"] and row["status"] != "FAILED"]
+        executed = [row["name"] for row in rows if row["status"] != "CACHED"]
+        return Run(wall_s, [self.task(row) for row in embeds], executed)
+
+    def task(self, row: dict[str, str]) -> Task:
+        begin, end = (datetime.fromisoformat(row[key]).timestamp() for key in ("start", "complete"))
+        (shard,) = Path(row["workdir"]).glob("*.shard.h5")
+        with open_shard(shard) as opened:
+            origin = opened.origin
+        return Task(
+            name=row["name"],
+            begin=begin,
+            end=end,
+            loop_s=origin.seconds["loop"],
+            loop_end=shard.stat().st_mtime,
+            gpu=origin.monitor["uuid"],
+            busy_percent=origin.monitor["busy_percent"],
+        )
+
+    def kill_half_way(self, name: str, num_embeds: int) -> None:
+        """Starts a run and kills Nextflow, and nothing else, when half of the tasks are done."""
+        process = self.start(name, None)
+        trace = self.home / f"{name}.txt"
+        while not trace.exists() or trace.read_text().count(":EMBED_") < num_embeds // 2:
+            if process.poll() is not None:
+                sys.exit(f"the run that was to be killed ended with {process.returncode}")
+            time.sleep(0.2)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def result(self, name: str) -> Path:
+        return self.home / name / SAMPLE / f"{SAMPLE}.h5"
+
+
+def write_contigs(path: Path, num_bp: int) -> None:
+    """Contigs of random genes: one frame of every window is open, few of the others are."""
+    rng = random.Random(0)
+    with path.open("w") as file:
+        for number in range(num_bp // CONTIG_BP):
+            file.write(f">c{number}\n{''.join(rng.choices(SENSE, k=CONTIG_BP // 3))}\n")
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of the datasets in which two results differ."""
+    names: list[str] = []
+    found: list[str] = []
+    with h5py.File(one) as a, h5py.File(other) as b:
+        a.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+        for name in names:
+            ours, theirs = a[name][()], b[name][()]
+            real = np.asarray(ours).dtype.kind == "f"
+            if not np.array_equal(ours, theirs, equal_nan=real):
+                found.append(name)
+    return found
+
+
+def check_apart(run: Run) -> None:
+    """No two tasks were in their loops on one GPU at the same time."""
+    for gpu, tasks in run.by_gpu().items():
+        for before, after in pairwise(sorted(tasks, key=lambda task: task.loop_end)):
+            if after.loop_end - after.loop_s < before.loop_end - before.loop_s / 2:
+                sys.exit(f"{before.name} and {after.name} shared {gpu}")
+
+
+def described(run: Run) -> dict[str, Any]:
+    return {
+        "wall_s": round(run.wall_s, 1),
+        "embedding_s": round(run.embedding_s, 1),
+        "tasks": {gpu: len(tasks) for gpu, tasks in run.by_gpu().items()},
+        "busy_percent": {
+            gpu: round(float(np.mean([task.busy_percent for task in tasks])), 1)
+            for gpu, tasks in run.by_gpu().items()
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--nextflow", default=str(ROOT / "tools/nextflow"), help="the engine")
+    parser.add_argument("--size", default="650M", help="size of the ESM-2 model")
+    parser.add_argument("--mbp", type=float, default=60, help="length of the sample")
+    parser.add_argument("--out", type=Path, help="where to write the JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        pipeline = Pipeline(home, arguments.nextflow, arguments.size, arguments.mbp)
+        pipeline.run("warm", None)  # compiles the kernels, brings the weights into memory
+        alone = pipeline.run("alone", "0")
+        together = pipeline.run("together", None)
+        check_apart(together)
+        pipeline.kill_half_way("killed", len(together.tasks))
+        kept = [task.name for task in pipeline.read("killed", 0).tasks]
+        resumed = pipeline.run("killed", None, "-resume")
+        repeated = sorted(set(kept) & set(resumed.executed))
+        if repeated:
+            sys.exit(f"the resumed run repeated {', '.join(repeated)}")
+        for name in ("together", "killed"):
+            different = differing(pipeline.result("alone"), pipeline.result(name))
+            if different:
+                sys.exit(f"the run '{name}' differs in {', '.join(different)}")
+    result = {
+        "command": " ".join(sys.argv),
+        "one_gpu": described(alone),
+        "all_gpus": described(together),
+        "resumed": {"kept": len(kept), **described(resumed)},
+        "embedding_ratio": alone.embedding_s / together.embedding_s,
+        "wall_ratio": alone.wall_s / together.wall_s,
+    }
+    text = json.dumps(result)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
