@@ -131,12 +131,14 @@ def test_a_cancelled_job_one_out_of_memory_and_one_out_of_time_are_run_again(
     slurm("scancel", wait_for(lambda: slurm.running("EMBED_DNABERTS_(plasmid"), "held job"))
     run = cluster.finish(process)
     assert run.returncode == 0, run.output
-    ends = {(t.process, t.exit) for t in run.tasks if t.status == "FAILED"}
-    assert {
-        ("SPLIT", "2147483647"),  # Slurm kills the whole job: no exit code is left
-        ("EMBED_DNABERTS", "143"),
-        ("COLLECT", "140"),
-    } <= ends
+    ends = {}
+    for task in run.tasks:
+        if task.status == "FAILED":
+            ends.setdefault(task.process, set()).add(task.exit)
+    # Slurm kills the whole job, and its wrapper may or may not live to write an exit code
+    assert ends["SPLIT"] <= {"-", "137"}
+    assert ends["EMBED_DNABERTS"] == {"143"}
+    assert ends["COLLECT"] <= {"140", "143"}
     assert_same_results(cluster, undisturbed)
 
 
