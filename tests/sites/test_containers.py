@@ -83,7 +83,7 @@ def test_the_pipeline_in_containers_gives_what_it_gives_without(
         assert_same_datasets(launch.home / name, undisturbed.home / name)
     for task in run.tasks:
         started = (Path(task.workdir) / ".command.run").read_text()
-        image = re.search(r"virembed:\S+", started)[0]
+        image = re.search(r"virembed:[\w.-]+", started)[0]
         embeds = task.process.startswith("EMBED_")
         assert image == (GPU_IMAGE if embeds or task.process == "WEIGHTS" else CPU_IMAGE)
         assert ("--gpus all" in started) == (embeds and "gpu" in profiles)
