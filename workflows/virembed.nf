@@ -1,5 +1,7 @@
 include { CHECK } from '../modules/check'
 include { SPLIT } from '../modules/split'
+include { PLAN } from '../modules/plan'
+include { DOCTOR } from '../modules/doctor'
 include { EMBED_ESM2 } from '../modules/embed_esm2'
 include { EMBED_DNABERTS } from '../modules/embed_dnaberts'
 include { COLLECT } from '../modules/collect'
@@ -44,11 +46,47 @@ def fingerprint(source) {
     return files.collect { path -> "${path.name} ${path.size()} ${path.lastModified()}".toString() }.sort().join('\n').md5()
 }
 
+// A model as its tasks know it: its fingerprint, and what it computes for a token and for a pair of
+// tokens of an item, for their time limits. Bounds: the feed-forward part is taken as gated, an
+// operation of attention as slow as five of a product.
+def about(fingerprint, dir) {
+    def card = new groovy.json.JsonSlurper().parseText(dir.resolve('weights.json').text)
+    def width = (card.dim ?: 0) as Long
+    def layers = (card.num_layers ?: 0) as Long
+    def feedforward = (card.ffn_dim ?: 0) as Long
+    return [
+        fingerprint: fingerprint,
+        flops_per_token: 2 * layers * width * (4 * width + 3 * feedforward),
+        flops_per_pair: 5 * 4 * layers * width,
+    ]
+}
+
+// Free bytes where a local directory is or will be; null elsewhere.
+def freeBytes(dir) {
+    if (dir.toUri().scheme != 'file') {
+        return null
+    }
+    return dir.exists() ? java.nio.file.Files.getFileStore(dir).usableSpace : freeBytes(dir.parent)
+}
+
+// The free space beside the needed one, and what to do where it is not enough.
+def spaceText(total, places) {
+    return places
+        .collect { need, dir -> [total[need] as Long, dir, freeBytes(dir)] }
+        .findAll { _needed, _dir, free -> free != null }
+        .collect { needed, dir, free ->
+            def text = "free       ${String.format('%,.1f', free / 1e9d)} GB in ${dir}"
+            free < needed ? "${text}: NOT ENOUGH. Make room, or choose another directory" : text
+        }
+        .join('\n')
+}
+
 workflow VIREMBED {
     take:
     sheet // path
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
+    options // map: outdir, gpu, doctor, plan_only
 
     main:
     staged = sheetFiles(sheet)
@@ -62,7 +100,7 @@ workflow VIREMBED {
 
     // [sample, manifest, [esm2 chunk, ...], [dnaberts chunk, ...]]
     SPLIT(samples, rules)
-    cut = SPLIT.out
+    cut = options.plan_only ? channel.empty() : SPLIT.out.cut
 
     // [model, fingerprint, directory]
     models = channel.fromList(weights.collect { model, source -> tuple(model, fingerprint(source), source) })
@@ -72,8 +110,33 @@ workflow VIREMBED {
         }
     WEIGHTS(models.original)
     ready = models.converted.mix(WEIGHTS.out)
-    esm2 = ready.filter { model, _fingerprint, _dir -> model == 'esm2' }.map { _model, id, dir -> tuple(id, dir) }.first()
-    dnaberts = ready.filter { model, _fingerprint, _dir -> model == 'dnaberts' }.map { _model, id, dir -> tuple(id, dir) }.first()
+    cards = ready
+        .toSortedList { one, other -> one[0] <=> other[0] }
+        .map { found -> found.collect { _model, _fingerprint, dir -> dir.resolve('weights.json') } }
+
+    // What a device measured of itself; no chunk is embedded before that went well, and it is no
+    // part of what a chunk is embedded with.
+    checked = channel.value(true)
+    doctor = channel.value([])
+    if (options.doctor) {
+        DOCTOR()
+        checked = DOCTOR.out.map { _file -> true }
+        doctor = DOCTOR.out.map { file -> [file] }
+    }
+
+    // What comes, from all samples in one file; shown in the log.
+    PLAN(SPLIT.out.workload.collectFile(name: 'workloads.json', sort: true), cards, doctor, options.gpu ?: '')
+    PLAN.out.table
+        .combine(PLAN.out.total)
+        .subscribe { table, total ->
+            def needed = new groovy.json.JsonSlurper().parseText(total.text).total
+            log.info("${table}${spaceText(needed, [work_bytes: workDir, result_bytes: options.outdir])}\n")
+        }
+
+    // [model, directory]
+    proven = ready.combine(checked)
+    esm2 = proven.filter { model, _id, _dir, _ok -> model == 'esm2' }.map { _model, id, dir, _ok -> tuple(about(id, dir), dir) }.first()
+    dnaberts = proven.filter { model, _id, _dir, _ok -> model == 'dnaberts' }.map { _model, id, dir, _ok -> tuple(about(id, dir), dir) }.first()
 
     // [sample, shard]
     EMBED_ESM2(cut.flatMap { sample, _manifest, proteins, _dna -> proteins.collect { chunk -> tuple(sample, chunk) } }, esm2)
@@ -92,6 +155,6 @@ workflow VIREMBED {
 
     COLLECT(
         cut.map { sample, manifest, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
-        esm2.combine(dnaberts).map { _id, dir, _other_id, other_dir -> [dir.resolve('weights.json'), other_dir.resolve('weights.json')] }.first(),
+        cards,
     )
 }

@@ -5,10 +5,16 @@ process EMBED_DNABERTS {
     label 'gpu'
     // By content: a chunk that is cut again and comes out the same is not embedded again.
     cache 'deep'
+    // On a GPU three times what the chunk takes at `gpu_tflops`: a token is 4 bp and more, a base is a byte.
+    time {
+        task.ext.device == 'cpu'
+            ? 8.h * task.attempt
+            : 10.min * task.attempt + 1.s * (3e-12d * task.attempt / task.ext.gpu_tflops * chunk.size() / 4 * (model.flops_per_token + model.flops_per_pair * task.ext.window / 4))
+    }
 
     input:
     tuple val(sample), path(chunk, arity: '1')
-    tuple val(fingerprint), path(weights, stageAs: 'weights')
+    tuple val(model), path(weights, stageAs: 'weights')
 
     output:
     tuple val(sample), path("${chunk.baseName}.shard.h5")
