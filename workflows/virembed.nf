@@ -46,11 +46,21 @@ def fingerprint(source) {
     return files.collect { path -> "${path.name} ${path.size()} ${path.lastModified()}".toString() }.sort().join('\n').md5()
 }
 
+// The card of a weights directory; {} for a damaged one, which is for the tasks to complain of.
+def readCard(dir) {
+    try {
+        return new groovy.json.JsonSlurper().parseText(dir.resolve('weights.json').text)
+    }
+    catch (Exception _damaged) {
+        return [:]
+    }
+}
+
 // A model as its tasks know it: its fingerprint, and what it computes for a token and for a pair of
 // tokens of an item, for their time limits. Bounds: the feed-forward part is taken as gated, an
 // operation of attention as slow as five of a product.
 def about(fingerprint, dir) {
-    def card = new groovy.json.JsonSlurper().parseText(dir.resolve('weights.json').text)
+    def card = readCard(dir)
     def width = (card.dim ?: 0) as Long
     def layers = (card.num_layers ?: 0) as Long
     def feedforward = (card.ffn_dim ?: 0) as Long
@@ -110,9 +120,11 @@ workflow VIREMBED {
         }
     WEIGHTS(models.original)
     ready = models.converted.mix(WEIGHTS.out)
-    cards = ready
-        .toSortedList { one, other -> one[0] <=> other[0] }
-        .map { found -> found.collect { _model, _fingerprint, dir -> dir.resolve('weights.json') } }
+
+    // [what tasks know of the model, directory]
+    esm2 = ready.filter { model, _fingerprint, _dir -> model == 'esm2' }.map { _model, id, dir -> tuple(about(id, dir), dir) }.first()
+    dnaberts = ready.filter { model, _fingerprint, _dir -> model == 'dnaberts' }.map { _model, id, dir -> tuple(about(id, dir), dir) }.first()
+    cards = esm2.combine(dnaberts).map { _about, dir, _other, other_dir -> [dir.resolve('weights.json'), other_dir.resolve('weights.json')] }.first()
 
     // What a device measured of itself; no chunk is embedded before that went well, and it is no
     // part of what a chunk is embedded with.
@@ -123,6 +135,8 @@ workflow VIREMBED {
         checked = DOCTOR.out.map { _file -> true }
         doctor = DOCTOR.out.map { file -> [file] }
     }
+    proven_esm2 = esm2.combine(checked).map { model, dir, _ok -> tuple(model, dir) }.first()
+    proven_dnaberts = dnaberts.combine(checked).map { model, dir, _ok -> tuple(model, dir) }.first()
 
     // What comes, from all samples in one file; shown in the log.
     PLAN(SPLIT.out.workload.collectFile(name: 'workloads.json', sort: true), cards, doctor, options.gpu ?: '')
@@ -133,14 +147,9 @@ workflow VIREMBED {
             log.info("${table}${spaceText(needed, [work_bytes: workDir, result_bytes: options.outdir])}\n")
         }
 
-    // [model, directory]
-    proven = ready.combine(checked)
-    esm2 = proven.filter { model, _id, _dir, _ok -> model == 'esm2' }.map { _model, id, dir, _ok -> tuple(about(id, dir), dir) }.first()
-    dnaberts = proven.filter { model, _id, _dir, _ok -> model == 'dnaberts' }.map { _model, id, dir, _ok -> tuple(about(id, dir), dir) }.first()
-
     // [sample, shard]
-    EMBED_ESM2(cut.flatMap { sample, _manifest, proteins, _dna -> proteins.collect { chunk -> tuple(sample, chunk) } }, esm2)
-    EMBED_DNABERTS(cut.flatMap { sample, _manifest, _proteins, dna -> dna.collect { chunk -> tuple(sample, chunk) } }, dnaberts)
+    EMBED_ESM2(cut.flatMap { sample, _manifest, proteins, _dna -> proteins.collect { chunk -> tuple(sample, chunk) } }, proven_esm2)
+    EMBED_DNABERTS(cut.flatMap { sample, _manifest, _proteins, dna -> dna.collect { chunk -> tuple(sample, chunk) } }, proven_dnaberts)
     shards = EMBED_ESM2.out.mix(EMBED_DNABERTS.out)
 
     // [sample, [shard, ...]] as soon as the last shard of the sample is there; a sample without any

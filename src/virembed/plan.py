@@ -11,6 +11,7 @@ import heapq
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,7 @@ class Plan:
     cpu_core_hours: float
 
 
-def make_plan(
-    workloads: Iterable[Workload], *, cards: Sequence[WeightsInfo], rate: Rate
-) -> Plan:
+def make_plan(workloads: Iterable[Workload], *, cards: Sequence[WeightsInfo], rate: Rate) -> Plan:
     """
     Raises:
         UsageError: not exactly one card per model.
@@ -94,7 +93,7 @@ def make_plan(
     by_model = _by_model(cards)
     ordered = sorted(workloads, key=lambda workload: workload.sample)
     names = [workload.sample for workload in ordered]
-    twice = [name for name, after in zip(names, names[1:], strict=False) if name == after]
+    twice = [name for name, after in pairwise(names) if name == after]
     if twice or not names:
         problem = f"sample '{twice[0]}' is there twice" if twice else "there is no sample"
         raise IncompleteError(problem, "Give the SAMPLE.split.json of each sample once.")

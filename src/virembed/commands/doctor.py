@@ -28,7 +28,8 @@ from virembed.weights_info import read_info
 def doctor(device: str, weights: tuple[Path, ...], out: Path | None) -> None:
     """Check that this machine is fit to embed: device, memory, products, speed, weights.
 
-    The speed is what the device sustains, measured for seconds. Ends with exit code 5 if the device is not there or computes wrongly, 4 for damaged weights.
+    The speed is what the device sustains, measured for seconds. Ends with exit code 5 if the
+    device is not there or computes wrongly, 4 for damaged weights.
     """
     from virembed.engine.diagnosis import diagnose
     from virembed.engine.settings import choose_device

@@ -102,7 +102,8 @@ def _summary(plan: Plan, *, assumed: bool) -> Iterator[str]:
     total = plan.total
     hours = {name: total[f"{name}_hours"] for name in plan.cards}
     each = ", ".join(f"{name} {_hours(value)}" for name, value in hours.items())
-    yield f"{'GPU-hours' if plan.rate.is_gpu else 'hours':<10} {_hours(sum(hours.values()))}: {each}"
+    unit = "GPU-hours" if plan.rate.is_gpu else "hours"
+    yield f"{unit:<10} {_hours(sum(hours.values()))}: {each}"
     walls = ", ".join(f"{_time(seconds)} on {number}" for number, seconds in plan.wall_s.items())
     yield f"wall time  {walls} x {plan.rate.device}; waiting in a queue not included"
     if plan.rate.is_gpu:

@@ -41,9 +41,7 @@ def diagnose(device: str) -> Iterator[Finding]:
     """
     kind = torch.device(device).type
     software = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    yield Finding(
-        "software", f"Python {software['python']}, torch {software['torch']}", software
-    )
+    yield Finding("software", f"Python {software['python']}, torch {software['torch']}", software)
     name = device_name(device)
     yield Finding("device", f"{name} ({device})", {"device": name, "kind": kind})
     if kind == "cuda":
