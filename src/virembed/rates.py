@@ -121,7 +121,7 @@ def measured_rate(path: Path) -> Rate:
         tflops = float(found["tflops"])
         source = f"{tflops:,.3g} TFLOP/s in {found['precision']} products, measured by the doctor"
         is_gpu = found["kind"] == "cuda"
-        device = str(found["device"]) if is_gpu else f"a CPU with {found['threads']} threads"
+        device = str(found["device"]) if is_gpu else f"CPU (threads: {found['threads']})"
         return Rate(device, tflops * 1e12, is_gpu, source)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise IncompleteError(

@@ -1,4 +1,4 @@
-"""The estimate before the queue, the task that proves the device, and time limits made from both."""
+"""The estimate before the queue, the task that proves the device, and the time limits of tasks."""
 
 import csv
 import json

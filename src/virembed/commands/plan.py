@@ -104,10 +104,13 @@ def _summary(plan: Plan, *, assumed: bool) -> Iterator[str]:
     each = ", ".join(f"{name} {_hours(value)}" for name, value in hours.items())
     unit = "GPU-hours" if plan.rate.is_gpu else "hours"
     yield f"{unit:<10} {_hours(sum(hours.values()))}: {each}"
-    walls = ", ".join(f"{_time(seconds)} on {number}" for number, seconds in plan.wall_s.items())
-    yield f"wall time  {walls} x {plan.rate.device}; waiting in a queue not included"
+    numbers, walls = map(str, plan.wall_s), map(_time, plan.wall_s.values())
+    yield (
+        f"wall time  {', '.join(walls)} on {', '.join(numbers)} x {plan.rate.device}; waiting in a "
+        "queue not included"
+    )
     if plan.rate.is_gpu:
-        yield f"on the CPU {_hours(plan.cpu_core_hours)} hours of one core"
+        yield f"CPU-hours  {_hours(plan.cpu_core_hours)} of one core, where there is no GPU"
     yield (
         f"disk       {_size(total['work_bytes'])} in the work directory, "
         f"{_size(total['result_bytes'])} of results"
