@@ -94,13 +94,20 @@ workflow {
                 ['esm2', file(params.esm2_weights, glob: false)],
                 ['dnaberts', file(params.dnaberts_weights, glob: false)],
             ],
+            [
+                outdir: file(params.outdir),
+                gpu: params.gpu,
+                doctor: isTrue(params.gpu_doctor) && !(isTrue(params.plan_only) && params.gpu),
+                plan_only: isTrue(params.plan_only),
+            ],
         )
     }
 
     workflow.onComplete = {
         def collected = workflow.stats.processes.find { process -> process.name.tokenize(':').last() == 'COLLECT' }
-        if (workflow.success && collected) {
-            log.info("${collected.succeeded + collected.cached} samples are in ${file(params.outdir).toUriString()} (${workflow.duration})")
+        def num_samples = collected ? collected.succeeded + collected.cached : 0
+        if (workflow.success && num_samples) {
+            log.info("${num_samples} samples are in ${file(params.outdir).toUriString()} (${workflow.duration})")
         }
     }
     workflow.onError = {

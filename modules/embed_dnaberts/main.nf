@@ -5,10 +5,17 @@ process EMBED_DNABERTS {
     label 'gpu'
     // By content: a chunk that is cut again and comes out the same is not embedded again.
     cache 'deep'
+    // A job on a GPU asks for three times what its chunk takes at `gpu_tflops`. Where there is no queue
+    // there is no limit either: a task may wait for its GPU.
+    time {
+        task.executor in [null, 'local'] ? null
+            : task.ext.device == 'cpu' ? 8.h * task.attempt
+            : (10.min + 1.s * (3e-12d * chunk.size() * model.flops_per_letter / task.ext.gpu_tflops)) * task.attempt
+    }
 
     input:
     tuple val(sample), path(chunk, arity: '1')
-    tuple val(fingerprint), path(weights, stageAs: 'weights')
+    tuple val(model), path(weights, stageAs: 'weights')
 
     output:
     tuple val(sample), path("${chunk.baseName}.shard.h5")

@@ -8,7 +8,8 @@ process SPLIT {
     val rules
 
     output:
-    tuple val(sample), path("${sample}.manifest.h5"), path('chunks/esm2/*.faa', arity: '0..*'), path('chunks/dnaberts/*.fna', arity: '0..*')
+    tuple val(sample), path("${sample}.manifest.h5"), path('chunks/esm2/*.faa', arity: '0..*'), path('chunks/dnaberts/*.fna', arity: '0..*'), emit: cut
+    path "${sample}.split.json", emit: workload
 
     script:
     """
@@ -27,6 +28,7 @@ process SPLIT {
     """
     mkdir -p chunks/esm2 chunks/dnaberts
     touch ${sample}.manifest.h5
+    echo '{"sample": "${sample}"}' > ${sample}.split.json
     touch chunks/esm2/${sample}.esm2.00000.faa
     touch chunks/dnaberts/${sample}.dnaberts.00000.fna
     """

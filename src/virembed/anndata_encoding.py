@@ -82,10 +82,16 @@ def new_matrix(
     Rows that are never written take no space and read as NaN.
     """
     num_rows, width = shape
-    chunk_rows = min(num_rows, -(-chunk_bytes // (2 * width)))
+    chunk_rows = matrix_chunk_rows(shape, chunk_bytes=chunk_bytes)
     options = {"chunks": (chunk_rows, width)} if num_rows else {}
     dataset = parent.create_dataset(name, shape, dtype="<f2", fillvalue=np.nan, **options)
     return encode(dataset, "array", "0.2.0")
+
+
+def matrix_chunk_rows(shape: tuple[int, int], *, chunk_bytes: int) -> int:
+    """Rows of a chunk of `new_matrix`; a chunk takes its whole space once it has a row."""
+    num_rows, width = shape
+    return min(num_rows, -(-chunk_bytes // (2 * width)))
 
 
 def new_empty_x(parent: h5py.Group, num_rows: int) -> None:

@@ -23,6 +23,7 @@ from virembed.errors import CombinedInputError, VirembedError
 COMMANDS = {
     "check": "Check a sample sheet and every file in it.",
     "split": "Cut a sample into windows, open frames and chunks to embed.",
+    "plan": "Estimate GPU hours, wall time and disk of a run after split.",
     "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
     "collect": "Collect the vectors of a sample into one HDF5 file.",
     "verify": "Prove that a result file is complete and unaltered.",

@@ -101,7 +101,10 @@ class _Collector:
 
     def require_space(self, directory: Path) -> None:
         needed = expected_bytes(
-            num_rows=self.num_rows, num_protein_rows=self.num_protein_rows, dims=self.dims
+            num_rows=self.num_rows,
+            num_protein_rows=self.num_protein_rows,
+            num_records=self.manifest.num_records,
+            dims=self.dims,
         )
         free = shutil.disk_usage(directory).free
         if free < needed:

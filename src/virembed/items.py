@@ -55,7 +55,8 @@ class ChunkWriter:
     A context: leaves complete files behind, or none after an error; files of an earlier run of the
     same sample are removed first.
 
-    starts: number of the first item of each chunk
+    starts:  number of the first item of each chunk
+    letters: of each chunk, and `squared` the sum of the squared lengths of its items
     """
 
     def __init__(self, directory: Path, *, sample: str, model: ModelSlot, limit: int) -> None:
@@ -65,6 +66,8 @@ class ChunkWriter:
         self._number = -1  # of the open chunk
         self._letters = 0  # of all items so far
         self.starts: list[int] = []
+        self.letters: list[int] = []
+        self.squared: list[int] = []
         self.num_items = 0
 
     def __enter__(self) -> ChunkWriter:
@@ -86,6 +89,8 @@ class ChunkWriter:
         for a, b in pairwise(cuts):
             if number[a] != self._number:
                 self._next(int(number[a]), a)
+            self.letters[-1] += int(lengths[a:b].sum())
+            self.squared[-1] += int(np.square(lengths[a:b]).sum())
             assert self._file
             self._file.write(
                 b"".join(
@@ -104,6 +109,8 @@ class ChunkWriter:
         self._file = (self._directory / name).open("wb")
         self._number = number
         self.starts.append(self.num_items + position)
+        self.letters.append(0)
+        self.squared.append(0)
 
     def _remove(self) -> None:
         name = chunk_name(self._sample, self._model.name, 0).rstrip("0") + "[0-9]*"

@@ -24,6 +24,8 @@ class ModelSlot:
     suffix:        of its chunk files
     flag_copied:   bit of `obs/flags`: the vector was computed for an identical sequence
     flag_wider:    bit of `obs/flags`: half precision overflowed, products had a wider range
+    letters_per_token: 1 for residues; for byte pairs a mean over natural DNA, not exact
+    ffn_products:  matrix products of the feed-forward part of a layer: 2, or 3 where it is gated
     """
 
     name: str
@@ -31,6 +33,8 @@ class ModelSlot:
     suffix: str
     flag_copied: int
     flag_wider: int
+    letters_per_token: float
+    ffn_products: int
 
     @property
     def obsm(self) -> str:
@@ -75,6 +79,8 @@ ESM2 = ModelSlot(
     suffix=".faa",
     flag_copied=Flag.ESM2_COPIED,
     flag_wider=Flag.ESM2_WIDER,
+    letters_per_token=1.0,
+    ffn_products=2,
 )
 DNABERTS = ModelSlot(
     name="dnaberts",
@@ -82,6 +88,8 @@ DNABERTS = ModelSlot(
     suffix=".fna",
     flag_copied=Flag.DNABERTS_COPIED,
     flag_wider=Flag.DNABERTS_WIDER,
+    letters_per_token=4.5,
+    ffn_products=3,
 )
 MODELS = (ESM2, DNABERTS)
 PROTEIN_TEXTS = ESM2  # the model whose items are the proteins published beside the result

@@ -32,8 +32,10 @@ from virembed.manifest import STATUSES
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
-TABLES_BYTES = 1 << 20  # what a file takes beside its rows
-ROW_BYTES = 110  # of a row, beside its vectors
+# What a file takes beside its vectors, with ids of usual length.
+TABLES_BYTES = 96_000
+ROW_BYTES = 60
+RECORD_BYTES = 105
 
 OBS_COLUMNS = MappingProxyType(
     {
@@ -163,11 +165,18 @@ class ResultWriter:
         return columns
 
 
-def expected_bytes(*, num_rows: int, num_protein_rows: int, dims: Mapping[str, int]) -> int:
+def expected_bytes(
+    *, num_rows: int, num_protein_rows: int, num_records: int, dims: Mapping[str, int]
+) -> int:
     """Size of a finished file, to be compared with the free space before the first byte."""
     rows_with = {"protein": num_protein_rows, "dna": num_rows}
-    vectors = sum(2 * rows_with[model.item] * dims[model.name] for model in MODELS)
-    return TABLES_BYTES + vectors + ROW_BYTES * num_rows
+    vectors = 0
+    for model in MODELS:
+        shape = (num_rows, dims[model.name])
+        chunk_rows = ad.matrix_chunk_rows(shape, chunk_bytes=MATRIX_CHUNK_BYTES)
+        num_chunks = -(-rows_with[model.item] // chunk_rows) if num_rows else 0
+        vectors += 2 * num_chunks * chunk_rows * dims[model.name]
+    return TABLES_BYTES + vectors + ROW_BYTES * num_rows + RECORD_BYTES * num_records
 
 
 class Checksums:

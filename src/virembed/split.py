@@ -35,6 +35,7 @@ from virembed.manifest import (
 from virembed.record_ids import REFUSE, RecordIds, Source
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
 from virembed.windows import Windows, cut_windows
+from virembed.workload import SUFFIX, Workload, model_workload, write_workload
 
 Int64s = npt.NDArray[np.int64]
 
@@ -69,7 +70,8 @@ class SplitResult:
 def split_sample(
     sources: list[Source], *, sample: str, out_dir: Path, settings: SplitSettings
 ) -> SplitResult:
-    """Writes SAMPLE.manifest.h5 and chunks/MODEL/*; nothing is left behind after an error.
+    """Writes SAMPLE.manifest.h5, chunks/MODEL/* and SAMPLE.split.json; nothing is left behind
+    after an error.
 
     Raises:
         InputError: a file is damaged, no nucleotide FASTA or FASTQ, or an id is repeated.
@@ -91,7 +93,9 @@ def split_sample(
             for model in MODELS
         }
         writer = stack.enter_context(new_manifest(path))
-        return _Splitter(writer, chunks, settings).run(sources, sample, path)
+        result = _Splitter(writer, chunks, settings).run(sources, sample, path)
+    write_workload(out_dir / f"{sample}{SUFFIX}", _workload(sample, result, chunks))
+    return result
 
 
 class _Splitter:
@@ -236,6 +240,30 @@ class _Splitter:
             ],
             "counts": dict(self.counts),
         }
+
+
+def _workload(sample: str, result: SplitResult, chunks: dict[str, ChunkWriter]) -> Workload:
+    counts = Counter(result.counts)
+    protein_rows = counts["frames_open"]
+    return Workload(
+        sample=sample,
+        records=counts["records_in"],
+        bases=counts["bases_in"],
+        windows=counts["windows"],
+        open_frames=counts["frames_open"],
+        rows=protein_rows + counts["windows_no_open_frame"] - counts["windows_dropped"],
+        protein_rows=protein_rows,
+        manifest_bytes=result.manifest.stat().st_size,
+        models={
+            model.name: model_workload(
+                model,
+                starts=[*chunks[model.name].starts, chunks[model.name].num_items],
+                letters=chunks[model.name].letters,
+                squared=chunks[model.name].squared,
+            )
+            for model in MODELS
+        },
+    )
 
 
 def _row_columns(rows: FrameRows, windows: Windows, length: Int64s, window_bp: int) -> Columns:

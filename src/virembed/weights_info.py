@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from virembed.errors import WeightsError
+from virembed.layout import model_slot
 
 CARD = "weights.json"
 TENSORS = "model.safetensors"
@@ -53,6 +54,13 @@ class WeightsInfo:
     def sha256(self) -> str:
         """The checksum of the tensors: what `weights_sha256` means everywhere."""
         return self.files[TENSORS]
+
+    @property
+    def flops_per_token(self) -> int:
+        """Operations of the matrix products with weights for one token; attention is not in it."""
+        ffn_products = model_slot(self.model).ffn_products
+        weights = 4 * self.dim**2 + ffn_products * self.dim * self.ffn_dim
+        return 2 * self.num_layers * weights
 
 
 def write_info(directory: Path, info: WeightsInfo) -> None:

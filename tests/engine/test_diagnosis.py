@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import socket
+
 import pytest
 import torch
 
@@ -37,3 +40,36 @@ def test_the_doctor_finds_damaged_weights(tiny_weights: Weights, tmp_path, capsy
         (tmp_path / path.name).write_bytes(content)
     assert call("doctor", "--device", "cpu", "--weights", tmp_path) == 4
     assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_the_doctor_writes_what_programs_read(tiny_weights: Weights, tmp_path, capsys):
+    out, weights = tmp_path / "doctor.json", tiny_weights.converted["esm2"]
+    assert call("doctor", "--device", "cpu", "--weights", weights, "--out", out) == 0
+    told, shown = json.loads(out.read_text()), capsys.readouterr().out
+    assert told["format"] == "virembed.doctor/1"
+    assert (told["device"], told["kind"], told["precision"]) == ("cpu", "cpu", "fp32")
+    assert f"{told['tflops']:,.2f} TFLOP/s" in shown
+    assert told["product_errors"]["fp32"] < 1e-5
+    assert told["kernels"]["rotation"] == ["dense"]
+    assert told["weights"] == {"esm2": "esm2_t4_tiny_random"}
+    assert socket.gethostname() not in out.read_text()
+
+
+def test_the_rate_is_that_of_products_after_the_device_has_settled(monkeypatch):
+    """On a device whose products take 1 ms until it has settled, and 2 ms from then on."""
+    now = 0.0
+
+    def five_products(_kind: str) -> None:
+        nonlocal now
+        now += 5 * (0.001 if now < 1 else 0.002)
+
+    monkeypatch.setattr(diagnosis, "_wait", five_products)
+    monkeypatch.setattr(diagnosis.time, "perf_counter", lambda: now)
+    monkeypatch.setitem(diagnosis.RATE_SIZE, "cpu", 8)
+    monkeypatch.setitem(diagnosis.SETTLE_S, "cpu", 1.0)
+    assert diagnosis.matmul_rate("cpu", torch.float32) == pytest.approx(2 * 8**3 / 0.002)
+
+
+def test_no_file_is_left_by_a_doctor_without_a_device(tmp_path):
+    assert call("doctor", "--device", "cuda:99", "--out", tmp_path / "doctor.json") == 5
+    assert not (tmp_path / "doctor.json").exists()

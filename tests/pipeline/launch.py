@@ -49,6 +49,7 @@ class Task:
     status: str
     exit: str
     attempt: str
+    time: str
     workdir: str
 
     @property
@@ -129,6 +130,7 @@ class Launch:
                 status=row["status"],
                 exit=row["exit"],
                 attempt=row["attempt"],
+                time=row["time"],
                 workdir=row["workdir"],
             )
             for row in rows
@@ -147,6 +149,10 @@ class Launch:
             *("-profile", profiles, "--input", "samples.csv", "--outdir", "out", *CHUNKS),
             *("--esm2_weights", str(weights / "esm2.pt"), "--dnaberts_weights", "dnaberts"),
         ]
+
+    def chunks(self, task, model):
+        """The chunks that a finished SPLIT task made for a model."""
+        return sorted((Path(task.workdir) / "chunks" / model).iterdir())
 
     def write_sheet(self, *rows):
         (self.home / "samples.csv").write_text(

@@ -54,11 +54,12 @@ def test_a_run_publishes_three_files_per_sample_and_how_it_went(finished):
         names = {path.name for path in (out / sample).iterdir()}
         assert names == {f"{sample}.{suffix}" for suffix in suffixes}
     assert "4 samples are in " in finished.first.output
+    assert {"plan.tsv", "plan.json"} <= {path.name for path in (out / "pipeline_info").iterdir()}
     if (
         finished.engine == "24.10.5"
     ):  # the strict parser of 25.04 puts them elsewhere: nextflow #6363
         info = {path.name.split("_")[0] for path in (out / "pipeline_info").iterdir()}
-        assert info == {"report", "timeline", "dag"}
+        assert info == {"report", "timeline", "dag", "plan.tsv", "plan.json"}
 
 
 def test_every_row_has_a_vector_of_each_model(finished):

@@ -187,6 +187,29 @@ def test_what_slurm_would_refuse_is_said_before_the_first_task(launch):
         assert run.tasks == []
 
 
+def test_time_limits_follow_the_chunk_and_the_model(launch):
+    # `auto` is a device that is no plain CPU and runs here
+    cluster = launch(settings="process { ext.device = 'auto'; ext.gpu_tflops = 1e-6d }\n")
+    cluster.write_sheet("stops,data/stops.fna", "plasmid,data/plasmid.fna.gz")
+    run = cluster.run(*cluster.arguments)
+    assert run.returncode == 0, run.output
+    limits = {t.tag: minutes(t.time) for t in run.tasks if t.process == "EMBED_DNABERTS"}
+    for sample in ("stops", "plasmid"):
+        (task,) = (t for t in run.tasks if t.process == "SPLIT" and t.tag == sample)
+        (chunk,) = cluster.chunks(task, "dnaberts")
+        # tiny DNABERT-S: 3 layers, D = 64, F = 128, items of at most 125 tokens
+        per_token = 2 * 3 * 64 * (4 * 64 + 3 * 128) + 20 * 3 * 64 * 125
+        seconds = 3 * chunk.stat().st_size / 4 * per_token / 1e6
+        assert limits[f"{sample}:00000"] == pytest.approx(10 + seconds / 60, abs=0.1)
+    assert limits["plasmid:00000"] > limits["stops:00000"] > 10
+
+
+def minutes(text):
+    """Of a duration as Nextflow writes it: 1h 3m 20s."""
+    units = {"h": 60, "m": 1, "s": 1 / 60}
+    return sum(float(part[:-1]) * units[part[-1]] for part in text.split())
+
+
 def test_job_arrays_are_a_file_of_settings_away(launch, undisturbed):
     cluster = launch(settings=f"includeConfig '{HERE.parents[1]}/conf/arrays.config'\n")
     run = cluster.run(*cluster.arguments)

@@ -54,9 +54,9 @@ def split(
 ) -> None:
     """Cut the FASTA or FASTQ files of one sample into windows and open frames.
 
-    Writes SAMPLE.manifest.h5, which lists every row the result will have, and the distinct
-    sequences to embed as chunks/esm2/*.faa and chunks/dnaberts/*.fna. Files may be compressed
-    with gzip, bzip2, xz or zstd.
+    Writes SAMPLE.manifest.h5, which lists every row the result will have, the distinct sequences
+    to embed as chunks/esm2/*.faa and chunks/dnaberts/*.fna, and SAMPLE.split.json, from which
+    `virembed plan` estimates the run. Files may be compressed with gzip, bzip2, xz or zstd.
     """
     result = split_sample(
         [Source(path, str(path)) for path in fasta],

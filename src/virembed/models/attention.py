@@ -219,6 +219,18 @@ def choose_attention(
     return Choice(requested, "asked for")
 
 
+def available(device_type: str) -> dict[str, list[str]]:
+    """Attention kernels that can run on a device, by the names of the models' ways to look at
+    positions, and what does the steps between products."""
+    dtype = torch.float16 if device_type == "cuda" else torch.float32
+    ways = {"rotation": False, "alibi": True}
+    found = {
+        way: [n for n in ATTENTION if not obstacle(n, device_type, dtype=dtype, alibi=alibi)]
+        for way, alibi in ways.items()
+    }
+    return {**found, "between": [choose_kernels("auto", device_type).value]}
+
+
 def obstacle(name: str, device_type: str, *, dtype: torch.dtype, alibi: bool) -> str | None:
     """What keeps a kernel from running, None if nothing does."""
     if name == "dense":

@@ -1,0 +1,20 @@
+// Proves the device once per run, before thousands of tasks queue for it.
+process DOCTOR {
+    tag 'device'
+    label 'gpu'
+
+    output:
+    path 'doctor.json'
+
+    script:
+    """
+    virembed doctor \\
+        --device ${task.ext.device} \\
+        --out doctor.json
+    """
+
+    stub:
+    """
+    echo '{}' > doctor.json
+    """
+}
