@@ -262,7 +262,8 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, name: str) ->
     victim = tmp_path / "victim"
     source = tmp_path / "source"
     source.mkdir()
-    shutil.copy(DNABERTS / "config.json", source)
+    for companion in ("config.json", "tokenizer.json"):
+        shutil.copy(DNABERTS / companion, source)
     content = read_pt()
     content["cfg"]["extra"] = Payload(victim)
     torch.save(content, source / name)
