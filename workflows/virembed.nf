@@ -49,6 +49,7 @@ workflow VIREMBED {
     sheet // path
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
+    store // directory for what is converted, shared by all runs; null: the work directory
 
     main:
     staged = sheetFiles(sheet)
@@ -70,8 +71,11 @@ workflow VIREMBED {
             converted: source.resolve('weights.json').exists()
             original: true
         }
-    WEIGHTS(models.original)
-    ready = models.converted.mix(WEIGHTS.out)
+    WEIGHTS(models.original, store ? store.toString() : '')
+    // What is in the store is known by itself and not by what it was converted from: the same
+    // weights from another place, or given as the directory in the store, embed nothing anew.
+    made = store ? WEIGHTS.out.map { model, _id, link -> tuple(model, fingerprint(link.toRealPath()), link.toRealPath()) } : WEIGHTS.out
+    ready = models.converted.mix(made)
     esm2 = ready.filter { model, _fingerprint, _dir -> model == 'esm2' }.map { _model, id, dir -> tuple(id, dir) }.first()
     dnaberts = ready.filter { model, _fingerprint, _dir -> model == 'dnaberts' }.map { _model, id, dir -> tuple(id, dir) }.first()
 
