@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from virembed.models.store import entries
 
 from .conftest import virembed
-from .launch import Launch
+from .launch import ENVIRONMENT, Launch
 
 pytestmark = pytest.mark.pipeline
 
@@ -86,3 +87,40 @@ def test_runs_at_once_convert_once_and_the_weights_decide_what_is_embedded_anew(
     assert set(resumed.executed) == {"WEIGHTS (esm2)", "COLLECT (plasmid)"} | embeds
     (other,) = set(entries(store)) - {entry}
     assert weights_of(resumed) == {str(other)}
+
+
+# Stands in for the engine: leaves out everything up to the image, and runs the rest as it is.
+CONTAINER_ENGINE = """#!/bin/sh
+while [ "${1##*/}" != stand-in ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("container_engine", "option"), [("docker", "--volume"), ("apptainer", "--bind")]
+)
+def test_a_container_of_the_conversion_sees_the_store(
+    prepared, monkeypatch, container_engine, option
+):
+    commands = prepared.home / "bin"
+    commands.mkdir()
+    (commands / container_engine).write_text(CONTAINER_ENGINE)
+    (commands / container_engine).chmod(0o755)
+    (commands / "stand-in").touch()  # an image that is there is not pulled
+    monkeypatch.setitem(ENVIRONMENT, "PATH", f"{commands}{os.pathsep}{ENVIRONMENT['PATH']}")
+    (prepared.home / "container.config").write_text(
+        f"{container_engine}.enabled = true\n"
+        f"process.container = '{commands}/stand-in'\n"
+        "profiles { test { } }\n"
+    )
+    options = ("-c", "container.config", "--weights_store", "store", "-stub-run")
+    run = prepared.run(*prepared.arguments, *options)
+    assert run.returncode == 0, run.output
+    store = prepared.home / "store"
+    seen = {
+        task.process
+        for task in run.tasks
+        if f"{option} {store}:{store}" in (Path(task.workdir) / ".command.run").read_text()
+    }
+    assert seen == {"WEIGHTS"}
