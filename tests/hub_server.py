@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE_SUFFIXES = (".safetensors", ".bin", ".h5")  # kept with Git LFS, served from another place
-HELD_S = 60
+HELD_S = 100
 
 
 @dataclass

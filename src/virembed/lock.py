@@ -23,17 +23,21 @@ def exclusive(path: Path, *, say: Callable[[str], None]) -> Iterator[None]:
     Args:
         say: told in one line that there is somebody to wait for, or no lock.
     """
+    descriptor = None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:  # a file of somebody else, a directory that may not be written to
-        say(_without(path, error))
-        yield
-        return
-    try:
         _take(descriptor, path, say)
+    except OSError as error:
+        # the file system, a lock file of somebody else, a directory that may not be written to
+        say(
+            f"{path}: cannot be locked ({error.strerror}); "
+            "let no other process fetch or convert the same weights meanwhile"
+        )
+    try:
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _take(descriptor: int, path: Path, say: Callable[[str], None]) -> None:
@@ -42,12 +46,3 @@ def _take(descriptor: int, path: Path, say: Callable[[str], None]) -> None:
     except BlockingIOError:
         say(f"waiting for another process that holds {path}")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError as error:
-        say(_without(path, error))
-
-
-def _without(path: Path, error: OSError) -> str:
-    return (
-        f"{path}: cannot be locked ({error.strerror}); "
-        "let no other process fetch or convert the same weights meanwhile"
-    )

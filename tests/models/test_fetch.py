@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests import hub_server
 from tests.hub_server import COMMIT, Hub, serve
 from virembed.models import random_weights
 from virembed.models.convert import convert
@@ -28,7 +29,7 @@ ESM2 = "esm2_t6_8M_UR50D"
 SHARDED = "esm2_t36_3B_UR50D"
 DNABERTS = "DNABERT-S"
 CHUNK_BYTES = 10 << 20  # huggingface_hub writes in pieces of this size
-WAIT_S = 60
+WAIT_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +66,7 @@ def start(hub: Hub, tmp_path: Path) -> Iterator[Fetch]:
     def start(name: str, *options: str, **environment: str) -> subprocess.Popen[str]:
         arguments = ["weights", "fetch", name, "--store", tmp_path / "store", *options]
         own = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+        own["HF_HUB_DOWNLOAD_TIMEOUT"] = str(WAIT_S)  # longer than the server holds anything
         process = subprocess.Popen(
             [sys.executable, "-m", "virembed", *arguments],
             env=os.environ | own | environment,
@@ -164,6 +166,28 @@ def test_a_killed_download_is_gone_on_with_by_the_next(
     path = finish(start(DNABERTS))
     assert hub.downloads[-1] == ("pytorch_model.bin", f"bytes={CHUNK_BYTES}-")
     verify_checksums(path, read_info(path))
+
+
+@pytest.mark.parametrize(("num_bytes", "is_kept"), [(1000, True), (1 << 30, False)])
+def test_what_was_left_is_proven_like_all_else(
+    hub: Hub, start: Fetch, tmp_path: Path, num_bytes: int, is_kept: bool
+) -> None:
+    downloads = tmp_path / f"store/.{ESM2}-{COMMIT[:12]}.download"
+    downloads.mkdir(parents=True)
+    with (downloads / "model.safetensors.partial").open("wb") as partial:
+        partial.truncate(num_bytes)  # zeros: no beginning of the file
+    if is_kept:
+        assert "model.safetensors arrived damaged" in refused(start(ESM2))
+    finish(start(ESM2))
+    assert hub.downloads[-1] == ("model.safetensors", None)
+
+
+def test_a_server_cannot_choose_where_files_go(
+    hub: Hub, start: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_server, "COMMIT", "../../../out")
+    assert "the answer names no commit" in refused(start(ESM2))
+    assert sorted(path.name for path in (tmp_path / "store").iterdir()) == [f".{ESM2}.lock"]
 
 
 def test_of_two_at_once_one_downloads_and_the_other_waits(

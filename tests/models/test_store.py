@@ -30,7 +30,7 @@ from .packs import GOLDEN
 
 ESM2 = GOLDEN / "esm2-tiny" / "esm2_t4_tiny.pt"
 DNABERTS = GOLDEN / "dnaberts-tiny"
-WAIT_S = 60
+WAIT_S = 120
 
 
 def into(store: Path, source: Path = ESM2, **options: str) -> tuple[Path, WeightsInfo]:

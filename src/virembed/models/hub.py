@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,8 +88,12 @@ class Repository:
             for sibling in info.siblings or []
             if sibling.size is not None and sibling.blob_id is not None
         ]
-        if info.sha is None or not files:
-            raise WeightsError(f"{self._where}: the answer names no files", self._by_hand)
+        # the commit becomes part of a path
+        if not files or not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
+            raise WeightsError(
+                f"{self._where}: the answer names no commit or no files", self._by_hand
+            )
+        assert info.sha is not None
         return Snapshot(info.sha, {file.name: file for file in files})
 
     def download(self, file: HubFile, commit: str, *, to: Path) -> None:
@@ -101,7 +106,8 @@ class Repository:
         partial = to.with_name(to.name + PARTIAL)
         with partial.open("ab") as output:
             if output.tell() > file.size_bytes:
-                output.truncate(0)
+                output.seek(0)
+                output.truncate()
             with self._answer(commit):
                 http_get(
                     hf_hub_url(self.name, file.name, revision=commit, endpoint=self._api.endpoint),
