@@ -67,6 +67,15 @@ def checkSite(values) {
     checkBefore('check_site.py', [groovy.json.JsonOutput.toJson(site)])
 }
 
+// The directory, made if need be: a container can only mount what is there.
+def existing(directory) {
+    directory.mkdirs()
+    if (!directory.isDirectory()) {
+        error("ERROR --weights_store: ${directory} cannot be made. Make it, or choose another directory.")
+    }
+    return directory
+}
+
 workflow {
     if (isTrue(params.help)) {
         log.info(helpText(new groovy.json.JsonSlurper().parseText(file("${projectDir}/nextflow_schema.json").text), params))
@@ -94,6 +103,7 @@ workflow {
                 ['esm2', file(params.esm2_weights, glob: false)],
                 ['dnaberts', file(params.dnaberts_weights, glob: false)],
             ],
+            params.weights_store ? existing(file(params.weights_store, glob: false)) : null,
             [
                 outdir: file(params.outdir),
                 gpu: params.gpu,

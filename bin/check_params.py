@@ -19,6 +19,9 @@ from typing import Any
 # Nextflow takes one dash for its own options and hands those with two to the pipeline.
 NEXTFLOW_OPTIONS = {"resume", "profile", "params-file", "stub", "stub-run", "work-dir"}
 
+# Names that `virembed weights fetch` knows, with or without the owner of the repository.
+PUBLISHED_MODEL = re.compile(r"(?:[\w-]+/)?(esm2_t\d+_\d+[MB]_UR50D|DNABERT-S)/?")
+
 Schema = dict[str, Any]
 
 
@@ -55,6 +58,8 @@ def wrong_value(value: str, schema: Schema) -> str | None:
         near = difflib.get_close_matches(value, allowed, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(allowed)}."
         problem = f"'{value}' is not possible. {hint}"
+    elif not re.fullmatch(schema.get("pattern", ".*"), value):
+        problem = f"'{value}' is not possible. {schema['help_text']}"
     elif schema.get("exists") and "://" not in value:
         problem = wrong_path(Path(value), schema)
     return problem
@@ -62,6 +67,11 @@ def wrong_value(value: str, schema: Schema) -> str | None:
 
 def wrong_path(path: Path, schema: Schema) -> str | None:
     if not path.exists():
+        if name := PUBLISHED_MODEL.fullmatch(str(path)):
+            return (
+                f"{path} is the name of a model, and there is no such file. Get it with `virembed "
+                f"weights fetch {name[1]} --store DIR` and give the directory that this prints."
+            )
         return f"{path}: there is no such file. Correct the path."
     if schema["format"] == "file-path" and path.is_dir():
         return f"{path} is a directory. Needed: {schema['description']}."

@@ -1,10 +1,18 @@
-// Converts published weights to safetensors, once per model and run directory.
+// Converts published weights to safetensors: once per run directory, or with a store once per site.
 process WEIGHTS {
     tag "${model}"
     label 'converter'
+    // On the machine of the run itself: compute nodes may not see what it reads and writes. A general
+    // `process.executor` of a configuration does not change this, `withName: WEIGHTS` does.
+    executor 'local'
+    // The output may be a link into the store, which would become a copy.
+    scratch false
+    // A container sees the files of its task, and the store is none of them.
+    containerOptions { store ? "${workflow.containerEngine in ['docker', 'podman'] ? '--volume' : '--bind'} ${store}:${store}" : '' }
 
     input:
     tuple val(model), val(fingerprint), path(source)
+    val store
 
     output:
     tuple val(model), val(fingerprint), path("${model}.weights", type: 'dir')
@@ -13,6 +21,7 @@ process WEIGHTS {
     """
     virembed weights convert ${source} \\
         --model ${model} \\
+        ${store ? "--store '${store}'" : ''} \\
         --out ${model}.weights
     """
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "verify": "Prove that a result file is complete and unaltered.",
     "info": "Show what is in a result file.",
     "compare": "Compare the rows and vectors of two result files.",
-    "weights": "Convert, list or make up model weights.",
+    "weights": "Fetch, convert, list or make up model weights.",
     "parity": "Compare our vectors with those of the original implementations.",
     "doctor": "Check the device, its memory and speed, and the weights.",
 }

@@ -16,12 +16,28 @@ from pathlib import Path
 from typing import Any
 
 from virembed.errors import WeightsError
-from virembed.layout import model_slot
+from virembed.layout import DNABERTS, ESM2, model_slot
 
 CARD = "weights.json"
 TENSORS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 FORMAT = "virembed.weights/1"
+
+# The models by the names they are published under: ours of `layout.MODELS`, Hugging Face repository
+PUBLISHED = {
+    **{
+        name: (ESM2.name, f"facebook/{name}")
+        for name in (
+            "esm2_t6_8M_UR50D",
+            "esm2_t12_35M_UR50D",
+            "esm2_t30_150M_UR50D",
+            "esm2_t33_650M_UR50D",
+            "esm2_t36_3B_UR50D",
+            "esm2_t48_15B_UR50D",
+        )
+    },
+    "DNABERT-S": (DNABERTS.name, "zhihan1996/DNABERT-S"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class WeightsInfo:
     random:    True if the weights were made by `virembed weights random`: no biology in the vectors
     files:     sha256 of each file beside the card, by name
     source:    sha256 of each file the conversion read, by name
+    origin:    REPOSITORY@COMMIT of Hugging Face if `weights fetch` got it, else empty
     """
 
     model: str
@@ -49,6 +66,7 @@ class WeightsInfo:
     random: bool
     files: dict[str, str]
     source: dict[str, str]
+    origin: str = ""
 
     @property
     def sha256(self) -> str:

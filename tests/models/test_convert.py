@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from virembed.errors import UsageError, WeightsError
 from virembed.models.convert import convert
@@ -21,12 +21,12 @@ from virembed.models.weights import verify_checksums
 from virembed.weights_info import read_info
 
 from .packs import GOLDEN
+from .published import Tensors, hugging_face
 
 ESM2_PT = GOLDEN / "esm2-tiny" / "esm2_t4_tiny.pt"
 ESM2_HF = GOLDEN / "esm2-tiny" / "hf"
 DNABERTS = GOLDEN / "dnaberts-tiny"
 ROTARY = "attention.self.rotary_embeddings.inv_freq"
-Tensors = dict[str, torch.Tensor]
 Change = Callable[[Tensors], Tensors]
 
 
@@ -34,31 +34,6 @@ def read_pt() -> dict[str, Any]:
     with torch.serialization.safe_globals([argparse.Namespace]):
         content: dict[str, Any] = torch.load(ESM2_PT, weights_only=True)
     return content
-
-
-def hugging_face(source: Path, to: Path, *, tensors: Tensors, form: str = "safetensors") -> Path:
-    """A directory like `source`, with other tensors and in the form asked for."""
-    to.mkdir()
-    for path in source.iterdir():
-        if path.suffix in (".json", ".txt") and not path.name.startswith("golden"):
-            shutil.copy(path, to)
-    names = sorted(tensors)
-    if form == "safetensors":
-        save_file(tensors, to / "model.safetensors")
-    elif form == "bin":
-        torch.save(tensors, to / "pytorch_model.bin")
-    else:
-        suffix = form.removeprefix("sharded ")
-        stem = "model" if suffix == "safetensors" else "pytorch_model"
-        save = save_file if suffix == "safetensors" else torch.save
-        weight_map = {}
-        for number in range(3):
-            file = f"{stem}-{number + 1:05d}-of-00003.{suffix}"
-            save({name: tensors[name] for name in names[number::3]}, to / file)
-            weight_map.update(dict.fromkeys(names[number::3], file))
-        index = json.dumps({"metadata": {}, "weight_map": weight_map})
-        (to / f"{stem}.{suffix}.index.json").write_text(index)
-    return to
 
 
 def stored(directory: Path) -> Tensors:
@@ -262,7 +237,8 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, name: str) ->
     victim = tmp_path / "victim"
     source = tmp_path / "source"
     source.mkdir()
-    shutil.copy(DNABERTS / "config.json", source)
+    for companion in ("config.json", "tokenizer.json"):
+        shutil.copy(DNABERTS / companion, source)
     content = read_pt()
     content["cfg"]["extra"] = Payload(victim)
     torch.save(content, source / name)

@@ -14,7 +14,7 @@ import argparse
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,13 @@ HUGGING_FACE_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A source, read but not understood yet.
+    """A source, opened but not understood yet.
 
     format:   FAIR_ESM or HUGGING_FACE
     path:     the weights file or index, for messages; its directory may hold companions
     config:   `cfg.model` or config.json
-    tensors:  under the names of the source
-    files:    all that was read
+    tensors:  reads them, under the names of the source; raises WeightsError for a damaged file
+    files:    all that belongs to it; each of them is there
     name:     what the source calls the model
     random:   made by `virembed weights random`
     """
@@ -57,7 +57,7 @@ class Checkpoint:
     format: str
     path: Path
     config: Mapping[str, Any]
-    tensors: Tensors
+    tensors: Callable[[], Tensors]
     files: tuple[Path, ...]
     name: str
     random: bool
@@ -67,7 +67,7 @@ def read_checkpoint(source: Path) -> Checkpoint:
     """`source`: a `.pt` file, a directory, or the weights file or index in a directory.
 
     Raises:
-        WeightsError: there is nothing of that kind, or it is damaged or unsafe.
+        WeightsError: there is nothing of that kind, a file of it is missing, or it is unsafe.
     """
     path = _weights_file(source)
     if path.suffix == ".pt":
@@ -108,7 +108,7 @@ def _read_fair_esm(path: Path) -> Checkpoint:
         format=FAIR_ESM,
         path=path,
         config=config,
-        tensors=_only_tensors(tensors, path),
+        tensors=lambda: _only_tensors(tensors, path),
         files=(path,),
         name=path.stem,
         random=bool(content.get(RANDOM_MARK, False)),
@@ -118,17 +118,16 @@ def _read_fair_esm(path: Path) -> Checkpoint:
 def _read_hugging_face(path: Path) -> Checkpoint:
     config_path = path.with_name(CONFIG)
     config = _load_json(config_path)
-    shards = _shards(path)
-    tensors: Tensors = {}
+    shards = [path] if path.suffix != ".json" else listed_shards(path)
     for shard in shards:
-        load = _load_safetensors if shard.suffix == ".safetensors" else _load_pickle
-        tensors.update(_only_tensors(load(shard), shard))
+        if not shard.is_file():
+            raise WeightsError(f"{shard}: there is no such file", AGAIN)
     index = () if shards == [path] else (path,)
     return Checkpoint(
         format=HUGGING_FACE,
         path=path,
         config=config,
-        tensors=tensors,
+        tensors=lambda: _load_shards(shards),
         files=(*index, *shards, config_path),
         # not `_name_or_path`: DNABERT-S still carries the name of DNABERT-2 there
         name=path.absolute().parent.name,
@@ -136,10 +135,12 @@ def _read_hugging_face(path: Path) -> Checkpoint:
     )
 
 
-def _shards(path: Path) -> list[Path]:
-    """The files that hold the tensors: `path` itself, or those that the index `path` lists."""
-    if path.suffix != ".json":
-        return [path]
+def listed_shards(path: Path) -> list[Path]:
+    """The files that the index `path` says hold the tensors; they need not be there.
+
+    Raises:
+        WeightsError: it is no index, or points outside its directory.
+    """
     weight_map = _load_json(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise WeightsError(f"{path}: not an index of shards (no weight_map in it)")
@@ -148,6 +149,14 @@ def _shards(path: Path) -> list[Path]:
     if any(Path(name).name != name for name in names):
         raise WeightsError(f"{path}: lists files outside its directory: {', '.join(names)}")
     return [path.with_name(name) for name in names]
+
+
+def _load_shards(shards: list[Path]) -> Tensors:
+    tensors: Tensors = {}
+    for shard in shards:
+        load = _load_safetensors if shard.suffix == ".safetensors" else _load_pickle
+        tensors.update(_only_tensors(load(shard), shard))
+    return tensors
 
 
 def _load_json(path: Path) -> dict[str, Any]:

@@ -6,15 +6,16 @@ on the disk.
 
 from __future__ import annotations
 
-import os
+import errno
+import secrets
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from virembed.atomic import fsync
+from virembed.atomic import PARTIAL, fsync
 from virembed.checksum import sha256_of
 from virembed.errors import UsageError, WeightsError
 from virembed.models.checkpoints import Checkpoint, read_checkpoint
@@ -23,19 +24,47 @@ from virembed.models.weights import SourceFormat, Tensors, check_tensors, rename
 from virembed.weights_info import CARD, TENSORS, WeightsInfo, write_info
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What is to be converted, known down to the checksums of its files; no tensor is read yet.
+
+    companions:   files to copy along
+    info:         the card, without the checksums of the files to be written
+    """
+
+    checkpoint: Checkpoint
+    source_format: SourceFormat
+    family: Family
+    companions: tuple[Path, ...]
+    info: WeightsInfo
+
+
 def convert(source: Path, *, model: str, out: Path, name: str | None = None) -> WeightsInfo:
     """Converts `source` into the new directory `out` and returns its card.
 
-    source:   a fair-esm `.pt`; a Hugging Face directory; or the weights file or shard index in it
-    model:    a key of `FAMILIES`, or "auto" to let the source tell
-    name:     how the model is to be called; default: as the source calls it
+    source, model, name: as `plan_conversion` takes them
 
     Raises:
         WeightsError: the source cannot be read or is not a model we know.
         UsageError: `out` is there already.
     """
-    if out.exists():
-        raise UsageError(f"{out}: exists already", "Remove it or choose another directory.")
+    refuse_existing(out)
+    return write_converted(plan_conversion(source, model=model, name=name), out=out)
+
+
+def plan_conversion(
+    source: Path, *, model: str, name: str | None = None, origin: str = ""
+) -> Conversion:
+    """Finds out what `source` is. Reads every byte of it once, for the checksums.
+
+    source:   a fair-esm `.pt`; a Hugging Face directory; or the weights file or shard index in it
+    model:    a key of `FAMILIES`, or "auto" to let the source tell
+    name:     how the model is to be called; default: as the source calls it
+    origin:   as on the card
+
+    Raises:
+        WeightsError: the source cannot be read or is not a model we know.
+    """
     checkpoint = read_checkpoint(source)
     model, source_format = identify(checkpoint, model=model)
     family = FAMILIES[model]
@@ -47,9 +76,41 @@ def convert(source: Path, *, model: str, out: Path, name: str | None = None) -> 
         random=checkpoint.random,
         files={},  # known when they are written
         source={path.name: sha256_of(path) for path in (*checkpoint.files, *companions)},
+        origin=origin,
     )
-    tensors = _canonical(checkpoint, info=info, family=family, source_format=source_format)
-    return _write(tensors, info=info, family=family, companions=companions, out=out.absolute())
+    return Conversion(checkpoint, source_format, family, companions, info)
+
+
+def write_converted(conversion: Conversion, *, out: Path) -> WeightsInfo:
+    """Makes the directory `out` and returns its card.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown or mis-shaped, or the tokenizer is another's.
+        UsageError: somebody else made `out` meanwhile.
+    """
+    tensors = _canonical(conversion)
+    out = out.absolute()
+    # not by the number of the process: containers on two machines easily have the same
+    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}{PARTIAL}")
+    partial.mkdir(parents=True)
+    try:
+        info = _write(tensors, conversion, partial)
+        try:
+            partial.rename(out)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                refuse_existing(out)
+            raise
+        fsync(out.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return info
+
+
+def refuse_existing(out: Path) -> None:
+    """Raises UsageError if there is something of that name."""
+    if out.exists() or out.is_symlink():
+        raise UsageError(f"{out}: exists already", "Remove it or choose another directory.")
 
 
 def identify(checkpoint: Checkpoint, *, model: str) -> tuple[str, SourceFormat]:
@@ -95,17 +156,16 @@ def _companions(checkpoint: Checkpoint, family: Family) -> tuple[Path, ...]:
     return paths
 
 
-def _canonical(
-    checkpoint: Checkpoint, *, info: WeightsInfo, family: Family, source_format: SourceFormat
-) -> Tensors:
+def _canonical(conversion: Conversion) -> Tensors:
     """The tensors under the names of `Family.tensor_shapes`, complete and in shape."""
+    checkpoint, source_format = conversion.checkpoint, conversion.source_format
     tensors, unknown = rename(
-        checkpoint.tensors,
+        checkpoint.tensors(),
         source_format.names,
         prefixes=source_format.prefixes,
-        num_layers=info.num_layers,
+        num_layers=conversion.info.num_layers,
     )
-    shapes = family.tensor_shapes(info)
+    shapes = conversion.family.tensor_shapes(conversion.info)
     remedy = "Take the complete published file."
     if any(name.endswith(".inv_freq") for name in shapes.keys() - tensors.keys()):
         remedy += (
@@ -116,32 +176,19 @@ def _canonical(
     return tensors
 
 
-def _write(
-    tensors: Tensors,
-    *,
-    info: WeightsInfo,
-    family: Family,
-    companions: tuple[Path, ...],
-    out: Path,
-) -> WeightsInfo:
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        save_file(_stored_apart(tensors), partial / TENSORS, metadata={"format": "pt"})
-        for path in companions:
-            shutil.copyfile(path, partial / path.name)
-        files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
-        info = replace(info, files=files)
-        write_info(partial, info)
-        # safetensors makes files that nobody else on a cluster can read
-        (partial / TENSORS).chmod((partial / CARD).stat().st_mode)
-        family.tokenizer(partial, info)  # refuses one that does not belong to the model
-        for path in (*partial.iterdir(), partial):
-            fsync(path)
-        partial.rename(out)
-        fsync(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def _write(tensors: Tensors, conversion: Conversion, directory: Path) -> WeightsInfo:
+    """Every file of a weights directory, on disk when this returns."""
+    save_file(_stored_apart(tensors), directory / TENSORS, metadata={"format": "pt"})
+    for path in conversion.companions:
+        shutil.copyfile(path, directory / path.name)
+    files = {path.name: sha256_of(path) for path in sorted(directory.iterdir())}
+    info = replace(conversion.info, files=files)
+    write_info(directory, info)
+    # safetensors makes files that nobody else on a cluster can read
+    (directory / TENSORS).chmod((directory / CARD).stat().st_mode)
+    conversion.family.tokenizer(directory, info)  # refuses one that does not belong to the model
+    for path in (*directory.iterdir(), directory):
+        fsync(path)
     return info
 
 
