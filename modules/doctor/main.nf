@@ -2,6 +2,8 @@
 process DOCTOR {
     tag 'device'
     label 'gpu'
+    memory { 8.GB * task.attempt }
+    time { 10.min * task.attempt }
 
     output:
     path 'doctor.json'

@@ -116,6 +116,7 @@ def test_a_second_run_leaves_no_chunk_of_the_first(tmp_path, capsys):
     assert in_process(split([few], tmp_path / "out"), capsys).code == 0
     assert files_below(tmp_path / "out") == [
         "S.manifest.h5",
+        "S.split.json",
         "chunks/dnaberts/S.dnaberts.00000.fna",
         "chunks/esm2/S.esm2.00000.faa",
     ]

@@ -91,5 +91,6 @@ def test_a_sample_without_a_protein_has_no_protein_chunk(tmp_path, capsys):
     split_to(tmp_path / "out", [("a", "AC"), ("b", "TAACTAACTAACTTAGTTAGTTAG")], capsys)
     assert files_below(tmp_path / "out") == [
         "S.manifest.h5",
+        "S.split.json",
         "chunks/dnaberts/S.dnaberts.00000.fna",
     ]
