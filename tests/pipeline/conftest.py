@@ -1,4 +1,4 @@
-"""Fixtures that start the pipeline, on the oldest engine and on the strict parser."""
+"""Fixtures that start the pipeline, on one engine after the other."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .launch import ENGINES, Launch
+from .launch import Launch, engines_to_test
 
 
 def virembed(*arguments):
@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     return home
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+@pytest.fixture(scope="session", params=engines_to_test())
 def engine(request):
     return request.param
 

@@ -10,15 +10,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 WAIT_S = 120
 
-# The oldest engine with its own parser, and the strict parser.
+# The oldest engine with its own parser, the strict parser, and the nextflow on the PATH as it is.
 ENGINES = {
     "24.10.5": {"VIREMBED_ENGINE": "24.10.5", "NXF_SYNTAX_PARSER": "v1"},
     "25.04.0-strict": {"VIREMBED_ENGINE": "25.04.0", "NXF_SYNTAX_PARSER": "v2"},
+    "path": {"VIREMBED_ENGINE": "path"},
 }
+ENGINES_VARIABLE = "VIREMBED_TEST_ENGINES"
 
 # Two chunks of each model for lambda.
 CHUNKS = ("--esm2_chunk_residues", "1000", "--dnaberts_chunk_bp", "4500")
@@ -38,6 +42,16 @@ ENVIRONMENT = os.environ | {
     "VIREMBED_PYTHON": os.environ.get("VIREMBED_PYTHON", sys.executable),
     "NXF_JVM_ARGS": "-Xmx400m",
 }
+
+
+def engines_to_test():
+    """The two that tools/nextflow can make, or those that VIREMBED_TEST_ENGINES names."""
+    given = os.environ.get(ENGINES_VARIABLE, "24.10.5,25.04.0-strict").split(",")
+    unknown = [name for name in given if name not in ENGINES]
+    if unknown:
+        known = ", ".join(ENGINES)
+        raise pytest.UsageError(f"{ENGINES_VARIABLE}: {unknown[0]!r} is none of {known}.")
+    return given
 
 
 @dataclass

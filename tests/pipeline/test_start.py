@@ -13,20 +13,26 @@ pytestmark = pytest.mark.pipeline
 HIDDEN = {"trace_suffix", "gpu_doctor"}
 
 
+def assert_nothing_started(launch, run):
+    assert run.tasks == []
+    if launch.engine != "25.04.0-strict":  # its config does not see options: nextflow #6363
+        assert not (launch.home / "results").exists()
+
+
 def test_help_names_every_parameter_and_starts_nothing(launch):
     run = launch.run("--help")
     schema = json.loads((ROOT / "nextflow_schema.json").read_text())
     names = {name for group in schema["$defs"].values() for name in group["properties"]}
     assert run.returncode == 0
     assert {name for name in names if f"--{name} " in run.output} == names - HIDDEN
-    assert run.tasks == []
+    assert_nothing_started(launch, run)
 
 
 def test_version_names_the_release(launch):
     run = launch.run("--version")
     assert run.returncode == 0
     assert re.search(r"^virembed \d+\.\d+\.\d+", run.output, re.MULTILINE)
-    assert run.tasks == []
+    assert_nothing_started(launch, run)
 
 
 def test_wrong_parameters_stop_the_run_all_at_once_with_the_nearest_right_one(launch):
