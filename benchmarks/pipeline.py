@@ -40,7 +40,8 @@ CODONS = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT"]
 SENSE = [codon for codon in CODONS if codon not in ("TAA", "TAG", "TGA")]
 CONTIG_BP = 6000
 SAMPLE = "genes"
-CHUNK_RESIDUES, CHUNK_BP = 3_000_000, 12_000_000
+WARM_BP = 600_000
+CHUNK_RESIDUES, CHUNK_BP = 2_000_000, 10_000_000
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ class Pipeline:
 
     def __init__(self, home: Path, nextflow: str, size: str, mbp: float) -> None:
         self.home, self.nextflow = home, nextflow
-        write_contigs(home / f"{SAMPLE}.fna", round(mbp * 1e6))
-        (home / "samples.csv").write_text(f"sample,fasta\n{SAMPLE},{SAMPLE}.fna\n")
+        for sheet, num_bp in (("samples", round(mbp * 1e6)), ("warm", WARM_BP)):
+            write_contigs(home / f"{sheet}.fna", num_bp)
+            (home / f"{sheet}.csv").write_text(f"sample,fasta\n{SAMPLE},{sheet}.fna\n")
         self.make_weights("esm2", size)
         self.make_weights("dnaberts", "base")
 
@@ -100,7 +102,8 @@ class Pipeline:
     def start(self, name: str, gpus: str | None, *more: str) -> subprocess.Popen[bytes]:
         command = [
             *(self.nextflow, "run", str(ROOT / "main.nf"), "-ansi-log", "false"),
-            *("-profile", "gpu", "--input", "samples.csv", "--outdir", name),
+            *("-profile", "gpu", "--outdir", name),
+            *("--input", "warm.csv" if name == "warm" else "samples.csv"),
             *("-work-dir", f"work_{name}", "-with-trace", f"{name}.txt"),
             *("--esm2_weights", "esm2", "--dnaberts_weights", "dnaberts"),
             *("--esm2_chunk_residues", str(CHUNK_RESIDUES), "--dnaberts_chunk_bp", str(CHUNK_BP)),

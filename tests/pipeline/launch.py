@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
-WAIT_S = 120
+WAIT_S = 300
 
 # The oldest engine with its own parser, the strict parser, and the nextflow on the PATH as it is.
 ENGINES = {
