@@ -102,7 +102,7 @@ def embed_chunk(
                 monitor.progress(items, tokens)
                 told(items, tokens)
 
-            result = run.embed(texts, progress)
+            result = run.embed(texts, progress, name_of=lambda item: keys[item].hex())
             checked.result()
     origin = run.origin(chunk.stem, result, monitor, loaded_s)
     write_shard(
@@ -141,7 +141,12 @@ class ModelOnDevice:
             bytes_per_token=self.loaded.encoder.bytes_per_token,
         )
 
-    def embed(self, texts: list[str], progress: Progress) -> Embeddings:
+    def embed(
+        self,
+        texts: list[str],
+        progress: Progress,
+        name_of: Callable[[int], str] | None = None,
+    ) -> Embeddings:
         wider = settings.WIDER[self.precision.value]
         return embed_items(
             texts,
@@ -151,6 +156,7 @@ class ModelOnDevice:
             tokens_per_pack=int(self.tokens_per_pack.value),
             progress=progress,
             retries=[partial(self._encoder, precision) for precision in wider],
+            name_of=name_of,
         )
 
     def _encoder(self, precision: str) -> Encoder:
