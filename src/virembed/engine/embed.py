@@ -46,7 +46,7 @@ class Embeddings:
     loop_s: float
 
 
-def embed_items(
+def embed_items(  # noqa: PLR0913  its options are given by name
     texts: Sequence[str],
     *,
     encoder: Encoder,
@@ -150,7 +150,7 @@ class Loop:
         self, pack: Pack, tokens: PackedTokens, encoder: Encoder
     ) -> Iterator[tuple[Pack, torch.Tensor]]:
         """Pooled vectors fp32 [B, D] of the pack; of its halves where it does not fit."""
-        too_large = pack.num_tokens > self.fitting and len(pack.items) > 1
+        too_large = pack.num_tokens > max(self.fitting, int(pack.lengths.max()))
         pooled = None if too_large else self._try(pack, tokens, encoder)
         if pooled is not None:
             self.num_packs += 1
