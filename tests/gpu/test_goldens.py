@@ -15,11 +15,12 @@ from virembed.contracts import PackedTokens
 from virembed.engine.pooling import mean_pool
 from virembed.models.attention import ATTENTION
 from virembed.models.convert import convert
+from virembed.models.fp8 import FP8
 from virembed.models.registry import load_encoder
 from virembed.models.tokenizers import Esm2Tokenizer
 
 HIDDEN, MEAN, SYNTHETIC = 2e-5, 1e-5, 3e-5
-COSINE = {torch.float16: 0.9999, torch.bfloat16: 0.999}
+COSINE = {torch.float16: 0.9999, torch.bfloat16: 0.999, FP8: 0.99}
 
 
 def on(device: torch.device, sequences: list[torch.Tensor]) -> PackedTokens:
