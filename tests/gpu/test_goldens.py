@@ -60,7 +60,7 @@ def pack_goldens(name: str) -> dict[str, torch.Tensor]:
     return load_file(GOLDEN / name / "golden.safetensors")
 
 
-@pytest.mark.parametrize("name", ["dnaberts", "8M", "35M", "150M"])
+@pytest.mark.parametrize("name", ["dnaberts", "8M", "35M", "150M", "650M", "3B"])
 def test_real_sizes(cuda, name: str) -> None:
     make: Callable[[Where], Synthetic] = (
         synthetic_dnaberts if name == "dnaberts" else partial(synthetic_esm2, name)
@@ -75,6 +75,7 @@ def test_real_sizes(cuda, name: str) -> None:
             sequences = [torch.from_numpy(ids) for ids in encoded]
         tokens = on(cuda, sequences)
         means[dtype] = mean_pool(case.encoder(tokens), tokens, skip=case.encoder.pool_skip)
+        assert (case.check == case.golden["weights_check"].numpy()).all()
     golden = case.golden["mean"].to(cuda)
     assert worst(means[torch.float32], golden) < SYNTHETIC
     for dtype, limit in COSINE.items():
