@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -93,6 +93,12 @@ def current(device: torch.device) -> AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
+def says_out_of_memory(error: RuntimeError) -> bool:
+    """torch's own, or that of a library below it that found nothing left to start with."""
+    words = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
 @dataclass
 class Loop:
     """One pass over items after another, into the same arrays."""
@@ -174,8 +180,11 @@ class Loop:
         return None
 
     def _pooled(self, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
-        with suppress(torch.OutOfMemoryError):
+        try:
             return mean_pool(encoder(tokens), tokens, skip=encoder.pool_skip)
+        except RuntimeError as error:
+            if not says_out_of_memory(error):
+                raise
         # outside of the handler: the error keeps the tensors of the forward pass alive
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

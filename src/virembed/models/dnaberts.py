@@ -32,6 +32,7 @@ from virembed.models.weights import (
     SourceFormat,
     Tensors,
     assign_tensors,
+    empty_embedding,
     expand_shapes,
     rename,
     require,
@@ -123,7 +124,7 @@ class Dnaberts(nn.Module):
         self.kernels = PLAIN
         self.dim, self.ffn_dim = config.dim, config.ffn_dim
         self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
+        self.word_embeddings = empty_embedding(config.vocab_size, config.dim)
         self.embedding_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
 

@@ -31,6 +31,7 @@ from virembed.models.weights import (
     SourceFormat,
     Tensors,
     assign_tensors,
+    empty_embedding,
     expand_shapes,
     require,
 )
@@ -130,7 +131,7 @@ class Esm2(nn.Module):
         self.attention = attention
         self.kernels = PLAIN
         self.dim = config.dim
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
+        self.embed_tokens = empty_embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.emb_layer_norm_after = nn.LayerNorm(config.dim, config.layer_norm_eps)
         # Loaded, never recomputed: training rounded the frequencies to fp16, and the formula in

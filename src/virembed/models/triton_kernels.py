@@ -155,20 +155,18 @@ def gelu(h: torch.Tensor) -> torch.Tensor:
 
 
 @triton.jit
-def gated_of(h, ROWS: tl.constexpr, COLS: tl.constexpr, EXACT: tl.constexpr):
-    """gelu(a) * b of rows in which a and b take turns; [ROWS, 2 COLS] -> [ROWS, COLS]."""
-    turns = tl.reshape(h, (ROWS, COLS // _GATE_TURN, 2, _GATE_TURN))
-    a, b = tl.split(tl.permute(turns, (0, 1, 3, 2)))
-    return tl.reshape(gelu_of(a, EXACT) * b, (ROWS, COLS))
+def gated(h_ptr, i, inside, EXACT: tl.constexpr):
+    """gelu(a) * b for numbers `i` of the outcome; rows hold a and b in turns."""
+    a_ptr = h_ptr + (i // _GATE_TURN) * (2 * _GATE_TURN) + i % _GATE_TURN
+    a = tl.load(a_ptr, mask=inside, other=0.0).to(tl.float32)
+    b = tl.load(a_ptr + _GATE_TURN, mask=inside, other=0.0).to(tl.float32)
+    return gelu_of(a, EXACT) * b
 
 
 @triton.jit
 def _gated_gelu(h_ptr, out_ptr, num, EXACT: tl.constexpr, BLOCK: tl.constexpr):
-    first = tl.program_id(0).to(tl.int64) * BLOCK
-    pair = 2 * first + tl.arange(0, 2 * BLOCK)
-    h = tl.load(h_ptr + pair, mask=pair < 2 * num, other=0.0).to(tl.float32)
-    y = tl.reshape(gated_of(tl.reshape(h, (1, 2 * BLOCK)), 1, BLOCK, EXACT), (BLOCK,))
-    i = first + tl.arange(0, BLOCK)
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    y = gated(h_ptr, i, i < num, EXACT)
     tl.store(out_ptr + i, y.to(out_ptr.dtype.element_ty), mask=i < num)
 
 
@@ -190,9 +188,7 @@ def _gelu_quantise(
     row = tl.program_id(0).to(tl.int64)
     col = tl.arange(0, BLOCK)
     if GATED:
-        pair = tl.arange(0, 2 * BLOCK)
-        h = tl.load(h_ptr + row * (2 * F) + pair, mask=pair < 2 * F, other=0.0).to(tl.float32)
-        y = tl.reshape(gated_of(tl.reshape(h, (1, 2 * BLOCK)), 1, BLOCK, 0), (BLOCK,))
+        y = gated(h_ptr + row * (2 * F), col, col < F, 0)
     else:
         y = gelu_of(tl.load(h_ptr + row * F + col, mask=col < F, other=0.0).to(tl.float32), 0)
     scale = scale_of(y)

@@ -19,9 +19,11 @@ from torch import nn
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from virembed.models.fp8 import Activations, Quantised
-from virembed.models.triton_kernels import gated_gelu, gated_of, gelu, gelu_of, gelu_quantised
+from virembed.models.gating import GATE_TURN
+from virembed.models.triton_kernels import gated_gelu, gelu, gelu_of, gelu_quantised
 
 BLOCK_M, BLOCK_N, BLOCK_K = 128, 256, 64
+_GATE_TURN = tl.constexpr(GATE_TURN)
 
 
 @triton.jit
@@ -51,7 +53,9 @@ def _linear_gelu(
             acc = tl.dot(x, w.T, acc)
         dtype = out_desc.dtype
         if GATED:
-            gated = gated_of(acc, BLOCK_M, BLOCK_N // 2, 0)
+            turns = tl.reshape(acc, (BLOCK_M, BLOCK_N // (2 * _GATE_TURN), 2, _GATE_TURN))
+            a, b = tl.split(tl.permute(turns, (0, 1, 3, 2)))
+            gated = tl.reshape(gelu_of(a, 0) * b, (BLOCK_M, BLOCK_N // 2))
             out_desc.store([m, n // 2], gated.to(dtype))
         else:  # in two halves, so that the tile to be written takes less shared memory
             halves = tl.permute(tl.reshape(acc, (BLOCK_M, 2, BLOCK_N // 2)), (0, 2, 1))
