@@ -39,6 +39,7 @@ DEVICE = torch.device("cuda:0")
 RESIDUES = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
 BASES = np.frombuffer(b"ACGT", np.uint8)
 WARM_UP_ITEMS = 400
+TRIAL_PACKS = 10
 
 
 def lengths_of(distribution: str, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -152,10 +153,11 @@ def measure(
         )
         return result, texts
 
-    loop(WARM_UP_ITEMS)  # compiles
-    trial, _ = loop(20 * WARM_UP_ITEMS)
+    warm_up, _ = loop(WARM_UP_ITEMS)  # compiles
+    few = int(TRIAL_PACKS * num_tokens / warm_up.num_tokens.mean())
+    trial, _ = loop(few)
     torch.cuda.reset_peak_memory_stats()
-    number = int(20 * WARM_UP_ITEMS / trial.loop_s * options.seconds)
+    number = int(few / trial.loop_s * options.seconds)
     result, texts = loop(number)
     letters = sum(map(len, texts))
     return {

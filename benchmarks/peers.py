@@ -25,6 +25,7 @@ from virembed.models.tokenizers import Esm2Tokenizer
 
 DEVICE = torch.device("cuda:0")
 TOKENS = 16384  # a batch
+FIRST = 100  # texts of the first trial
 Texts = list[str]
 Peer = Callable[[Texts], None]  # embeds
 
@@ -133,7 +134,7 @@ def esm_efficient(size: Size, dtype: torch.dtype) -> Peer:
 
 def with_flash_attn() -> None:
     """A module flash_attn with the one function that packed embedding calls."""
-    if find_spec("flash_attn"):
+    if "flash_attn" in sys.modules or find_spec("flash_attn"):
         return
 
     def varlen(q: Any, k: Any, v: Any, **options: Any) -> Any:
@@ -151,32 +152,33 @@ def with_flash_attn() -> None:
 
 
 def residues_per_s(embed: Peer, texts: Texts, *, seconds: float) -> float:
-    few = texts[:200]
-    embed(few)
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    embed(few)
-    torch.cuda.synchronize()
-    number = int(len(few) * seconds / (time.perf_counter() - begin))
-    chosen = texts[: max(len(few), number)]
-    begin = time.perf_counter()
-    embed(chosen)
-    torch.cuda.synchronize()
-    return sum(map(len, chosen)) / (time.perf_counter() - begin)
+    """Over more and more texts, until they take `seconds` or nearly so."""
+    embed(texts[:FIRST])
+    number = FIRST
+    while True:
+        chosen = texts[:number]
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        embed(chosen)
+        torch.cuda.synchronize()
+        took = time.perf_counter() - begin
+        if took > seconds / 2 or len(chosen) < number:
+            return sum(map(len, chosen)) / took
+        number = int(number * min(10, seconds / took)) + 1
 
 
 half, bf16 = torch.float16, torch.bfloat16
 PEERS: dict[str, Callable[[Size], Peer]] = {
-    "fair-esm as VirNucPro runs it (fp32, 2048 tokens)": lambda size: fair_esm(
-        size, torch.float32, tokens=2048, one_by_one=True
-    ),
+    "esm-efficient fp16, packed, 32768 tokens": lambda size: esm_efficient(size, half),
+    "transformers SDPA fp16, sorted, 16384 tokens": lambda size: transformers_sdpa(size, half),
     "fair-esm fp16, sorted, 16384 tokens": lambda size: fair_esm(
         size, half, tokens=TOKENS, one_by_one=False
     ),
-    "transformers SDPA fp16, sorted, 16384 tokens": lambda size: transformers_sdpa(size, half),
-    "transformers SDPA bf16, sorted, 16384 tokens": lambda size: transformers_sdpa(size, bf16),
-    "esm-efficient fp16, packed, 32768 tokens": lambda size: esm_efficient(size, half),
+    "fair-esm as VirNucPro runs it (fp32, 2048 tokens)": lambda size: fair_esm(
+        size, torch.float32, tokens=2048, one_by_one=True
+    ),
     "esm-efficient bf16, packed, 32768 tokens": lambda size: esm_efficient(size, bf16),
+    "transformers SDPA bf16, sorted, 16384 tokens": lambda size: transformers_sdpa(size, bf16),
 }
 
 

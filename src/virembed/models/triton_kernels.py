@@ -73,7 +73,7 @@ def _launch_add_norm(
     _add_norm[(num_rows,)](
         x, x if update is None else update, y, scale, norm.weight, norm.bias, norm.eps,
         D=dim, BLOCK=block, ADD=int(update is not None), AFTER=after, QUANTISE=int(quantise),
-        num_warps=min(8, max(1, block // 512)),
+        num_warps=max(1, block // 4096),  # sums within one warp wait for no other
     )  # fmt: skip
     return Quantised(y, scale) if quantise else y
 
@@ -206,6 +206,6 @@ def gelu_quantised(h: torch.Tensor, *, gated: bool) -> Quantised:
     block = triton.next_power_of_2(ffn_dim)
     _gelu_quantise[(num_rows,)](
         h, out, scale, F=ffn_dim, BLOCK=block, GATED=int(gated),
-        num_warps=min(8, max(1, block // 512)),
+        num_warps=min(16, max(1, block // 2048)),
     )  # fmt: skip
     return Quantised(out, scale)
