@@ -14,6 +14,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -111,9 +112,11 @@ def batches(ids: list[Any], *, padded: bool, tokens: int = TOKENS) -> Iterator[l
 
 def esm_efficient(size: Size, dtype: torch.dtype) -> Peer:
     """Packed, twice as many tokens a batch: its best setting here."""
-    with_flash_attn()
-    from esme.esm import ESM2  # type: ignore[import-not-found]  # noqa: PLC0415
-    from esme.pooling import PartitionMeanPool  # type: ignore[import-not-found]  # noqa: PLC0415
+    with flash_attn():
+        from esme.esm import ESM2  # type: ignore[import-not-found]  # noqa: PLC0415
+        from esme.pooling import (  # type: ignore[import-not-found]  # noqa: PLC0415
+            PartitionMeanPool,
+        )
 
     def make() -> Any:
         return ESM2(size.num_layers, size.dim, size.num_heads, dtype=dtype)
@@ -132,9 +135,11 @@ def esm_efficient(size: Size, dtype: torch.dtype) -> Peer:
     return embed
 
 
-def with_flash_attn() -> None:
-    """A module flash_attn with the one function that packed embedding calls."""
-    if "flash_attn" in sys.modules or find_spec("flash_attn"):
+@contextmanager
+def flash_attn() -> Iterator[None]:
+    """For an import: a module flash_attn with the one function that packed embedding calls."""
+    if find_spec("flash_attn"):
+        yield
         return
 
     def varlen(q: Any, k: Any, v: Any, **options: Any) -> Any:
@@ -148,7 +153,13 @@ def with_flash_attn() -> None:
     padding: Any = types.ModuleType("flash_attn.bert_padding")
     module.flash_attn_varlen_func = varlen
     padding.pad_input = padding.unpad_input = None  # for padded input only
-    sys.modules.update({"flash_attn": module, "flash_attn.bert_padding": padding})
+    names = {module.__name__: module, padding.__name__: padding}
+    sys.modules.update(names)
+    try:
+        yield
+    finally:
+        for name in names:  # transformers would take it for the whole package
+            del sys.modules[name]
 
 
 def residues_per_s(embed: Peer, texts: Texts, *, seconds: float) -> float:
@@ -195,5 +206,5 @@ def measure_peers(
                 yield {**row, "distribution": distribution, "letters_per_s": rate}
             del embed
         except Exception as error:  # noqa: BLE001  a peer that fails must not end the run
-            yield {**row, "failed": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+            yield {**row, "failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
         torch.cuda.empty_cache()
