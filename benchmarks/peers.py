@@ -26,7 +26,7 @@ from virembed.models.tokenizers import Esm2Tokenizer
 
 DEVICE = torch.device("cuda:0")
 TOKENS = 16384  # a batch
-FIRST = 100  # texts of the first trial
+RUN = 100  # texts of about a batch
 Texts = list[str]
 Peer = Callable[[Texts], None]  # embeds
 
@@ -162,12 +162,22 @@ def flash_attn() -> Iterator[None]:
             del sys.modules[name]
 
 
+def sample_of(texts: Texts, number: int) -> Texts:
+    """About `number` of the texts, which come sorted by length: runs of neighbours, evenly over all
+    lengths, so that there is as much padding as in all of them."""
+    num_runs = len(texts) // RUN
+    chosen = min(num_runs, -(-number // RUN))
+    starts = [int((k + 0.5) * num_runs / chosen) * RUN for k in range(chosen)]
+    return [text for start in starts for text in texts[start : start + RUN]]
+
+
 def residues_per_s(embed: Peer, texts: Texts, *, seconds: float) -> float:
     """Over more and more texts, until they take `seconds` or nearly so."""
-    embed(texts[:FIRST])
-    number = FIRST
+    texts = sorted(texts, key=len)
+    number = RUN
+    embed(sample_of(texts, number))
     while True:
-        chosen = texts[:number]
+        chosen = sample_of(texts, number)
         torch.cuda.synchronize()
         begin = time.perf_counter()
         embed(chosen)
