@@ -1,11 +1,12 @@
 """Measures the embedding loop on a GPU: real sizes, random weights made on the device.
 
-    python benchmarks/embed.py --out results.json [--models 3B,650M,150M,dnaberts] [--seconds 8]
+    python benchmarks/embed.py --out results.json [--models 3B,650M,150M,dnaberts]
+        [--precisions fp16,bf16,fp8] [--seconds 8] [--no-peers]
 
-For every model and distribution of lengths, residues (windows) per second from the first pack to
-the last vector on the host, tokenisation beside it; then the matrix products of the same shapes
-alone, in the same run; then transformers with SDPA in bf16 and fp16, where it is installed. The
-last line is the JSON that --out gets.
+For every model, precision and distribution of lengths, residues (windows) per second from the
+first pack to the last vector on the host, tokenisation beside it; then the matrix products of the
+same shapes alone; then what else there is for ESM-2 (peers.py), in the same run, with the ratio of
+ours to theirs. The last line is the JSON that --out gets.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from peers import measure_peers
 from torch import nn
 
 from virembed.contracts import Tokenizer
@@ -28,6 +30,7 @@ from virembed.engine import settings
 from virembed.engine.embed import embed_items
 from virembed.models import dnaberts, esm2
 from virembed.models.attention import ATTENTION, choose_attention
+from virembed.models.fp8 import Fp8Linear, half_of, quantised
 from virembed.models.random_weights import DNABERTS_SIZES, ESM2_SIZES, Size, random_tokenizer
 from virembed.models.tokenizers import DnabertsTokenizer, Esm2Tokenizer
 from virembed.weights_info import WeightsInfo
@@ -36,6 +39,7 @@ DEVICE = torch.device("cuda:0")
 RESIDUES = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
 BASES = np.frombuffer(b"ACGT", np.uint8)
 WARM_UP_ITEMS = 400
+TRIAL_PACKS = 10
 
 
 def lengths_of(distribution: str, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -76,9 +80,10 @@ def encoder_of(model: str, size: Size, *, dtype: torch.dtype, attention: str) ->
     )
     torch.manual_seed(0)
     shapes = module.tensor_shapes(info)
-    tensors = {name: draw(name, shape).to(dtype) for name, shape in shapes.items()}
+    tensors = {name: draw(name, shape).to(half_of(dtype)) for name, shape in shapes.items()}
     factory = module.Esm2 if model == "esm2" else module.Dnaberts
-    name = choose_attention(attention, "cuda", dtype=dtype, alibi=model == "dnaberts").value
+    alibi = model == "dnaberts"
+    name = choose_attention(attention, "cuda", dtype=half_of(dtype), alibi=alibi).value
     return factory.from_tensors(tensors, info=info, dtype=dtype, attention=ATTENTION[name])
 
 
@@ -108,26 +113,32 @@ def seconds_a_pass(run: Callable[[], object], *, seconds: float) -> float:
 def products_s(encoder: Any, num_tokens: int, *, seconds: float) -> float:
     """The matrix products of one forward pass and nothing else."""
     linears = [m for m in encoder.layers.modules() if isinstance(m, nn.Linear)]
-    dtype = linears[0].weight.dtype
-    inputs = {
-        linear.in_features: torch.randn(num_tokens, linear.in_features, device=DEVICE, dtype=dtype)
-        for linear in linears
-    }
+    inputs: dict[tuple[int, bool], Any] = {}
+    for linear in linears:
+        x = torch.randn(num_tokens, linear.in_features, device=DEVICE)
+        is_fp8 = isinstance(linear, Fp8Linear)
+        made = quantised(x) if is_fp8 else x.to(linear.weight.dtype)
+        inputs.setdefault((linear.in_features, is_fp8), made)
 
     def run() -> None:
         for linear in linears:
-            F.linear(inputs[linear.in_features], linear.weight, linear.bias)
+            linear(inputs[linear.in_features, isinstance(linear, Fp8Linear)])
 
     return seconds_a_pass(run, seconds=seconds)
 
 
 def measure(
-    name: str, distribution: str, tokenizer: Tokenizer, *, options: argparse.Namespace
+    name: str,
+    distribution: str,
+    tokenizer: Tokenizer,
+    *,
+    precision: str,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
     model, size = (
         ("dnaberts", DNABERTS_SIZES["base"]) if name == "dnaberts" else ("esm2", ESM2_SIZES[name])
     )
-    dtype = settings.PRECISIONS[options.precision]
+    dtype = settings.PRECISIONS[precision]
     encoder = encoder_of(model, size, dtype=dtype, attention=options.attention)
     tokens = settings.choose_tokens_per_pack(
         options.tokens_per_pack, "cuda:0", bytes_per_token=encoder.bytes_per_token
@@ -142,16 +153,17 @@ def measure(
         )
         return result, texts
 
-    loop(WARM_UP_ITEMS)  # compiles
-    trial, _ = loop(20 * WARM_UP_ITEMS)
+    warm_up, _ = loop(WARM_UP_ITEMS)  # compiles
+    few = int(TRIAL_PACKS * num_tokens / warm_up.num_tokens.mean())
+    trial, _ = loop(few)
     torch.cuda.reset_peak_memory_stats()
-    number = int(20 * WARM_UP_ITEMS / trial.loop_s * options.seconds)
+    number = int(few / trial.loop_s * options.seconds)
     result, texts = loop(number)
     letters = sum(map(len, texts))
     return {
         "model": name,
         "distribution": distribution,
-        "precision": options.precision,
+        "precision": precision,
         "attention": options.attention,
         "tokens_per_pack": num_tokens,
         "items": number,
@@ -168,72 +180,53 @@ def measure(
     }
 
 
-def measure_transformers(name: str, distribution: str, dtype: torch.dtype, s: float) -> Any:
-    """EsmModel with SDPA on batches sorted by length and padded, 16384 tokens each."""
-    from transformers import EsmConfig, EsmModel  # noqa: PLC0415  an extra
-
-    size = ESM2_SIZES[name]
-    make_config: Any = EsmConfig
-    make_model: Any = EsmModel
-    config = make_config(
-        vocab_size=33, mask_token_id=32, pad_token_id=1, hidden_size=size.dim,
-        num_hidden_layers=size.num_layers, num_attention_heads=size.num_heads,
-        intermediate_size=size.ffn_dim, position_embedding_type="rotary", token_dropout=True,
-        hidden_act="gelu", emb_layer_norm_before=False, attn_implementation="sdpa",
-    )  # fmt: skip
-    with torch.device(DEVICE):
-        model = make_model(config, add_pooling_layer=False).to(dtype).eval()
-    lengths = np.sort(lengths_of(distribution, 2000) + 2)[::-1]
-    batches, first = [], 0
-    while first < len(lengths):
-        number = max(1, 16384 // int(lengths[first]))
-        chosen = torch.from_numpy(lengths[first : first + number].copy()).to(DEVICE)
-        mask = torch.arange(int(lengths[first]), device=DEVICE) < chosen[:, None]
-        batches.append((torch.full(mask.shape, 5, device=DEVICE).masked_fill(~mask, 1), mask))
-        first += number
-
-    @torch.inference_mode()
-    def run() -> None:
-        for ids, mask in batches:
-            model(ids, attention_mask=mask.long())
-
-    return float((lengths - 2).sum()) / seconds_a_pass(run, seconds=s)
+def with_ratios(rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ours, in each precision, over theirs."""
+    for peer in peers:
+        for ours in rows:
+            if all(ours[key] == peer.get(key) for key in ("model", "distribution")):
+                rate = ours["letters_per_s"] / peer["letters_per_s"]
+                peer[f"ours {ours['precision']} / theirs"] = round(rate, 2)
+    return peers
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--models", default="3B,650M,150M,dnaberts")
-    parser.add_argument("--precision", default="fp16", choices=settings.PRECISIONS)
+    parser.add_argument("--precisions", default="fp16")
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--tokens-per-pack", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--no-transformers", action="store_true")
+    parser.add_argument("--peer-seconds", type=float, default=4.0)
+    parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     settings.set_up_products()
     rows: list[dict[str, Any]] = []
+    peers: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as home:
         path = Path(home) / "tokenizer.json"
         random_tokenizer(DNABERTS_SIZES["base"].vocab_size, seed=0).save(str(path))
         bpe = DnabertsTokenizer(path)
     for name in options.models.split(","):
-        for distribution in ("dna",) if name == "dnaberts" else ("orf", "prot"):
+        distributions = ("dna",) if name == "dnaberts" else ("orf", "prot")
+        for distribution, precision in product(distributions, options.precisions.split(",")):
             tokenizer: Tokenizer = bpe if name == "dnaberts" else Esm2Tokenizer()
-            row = measure(name, distribution, tokenizer, options=options)
+            row = measure(name, distribution, tokenizer, precision=precision, options=options)
             print(json.dumps(row), flush=True)
             rows.append(row)
             torch.cuda.empty_cache()
-    others: dict[str, float] = {}
-    if not options.no_transformers and "3B" in options.models.split(","):
-        for distribution in ("orf", "prot"):
-            rate = measure_transformers("3B", distribution, torch.bfloat16, options.seconds / 2)
-            others[f"transformers sdpa bf16, 3B, {distribution}, residues/s"] = rate
+        if name != "dnaberts" and not options.no_peers:
+            texts = {distribution: texts_of(distribution, 20000) for distribution in distributions}
+            for row in measure_peers(name, texts, seconds=options.peer_seconds):
+                print(json.dumps(row), flush=True)
+                peers.append(row)
     report = {
         "device": torch.cuda.get_device_name(DEVICE),
         "torch": torch.__version__,
         "date": time.strftime("%Y-%m-%d"),
         "rows": rows,
-        "others": others,
+        "peers": with_ratios(rows, peers),
     }
     text = json.dumps(report)
     options.out.write_text(text + "\n")

@@ -102,9 +102,12 @@ def embed_chunk(
                 monitor.progress(items, tokens)
                 told(items, tokens)
 
-            result = run.embed(texts, progress)
+            result = run.embed(texts, progress, name_of=lambda item: keys[item].hex())
+            embedded = time.perf_counter()
             checked.result()
-    origin = run.origin(chunk.stem, result, monitor, loaded_s)
+    checked_s = time.perf_counter() - embedded
+    origin = run.origin(chunk.stem, result, monitor, load=loaded_s, checksums=checked_s)
+    begin = time.perf_counter()
     write_shard(
         out,
         identity=run.identity,
@@ -115,8 +118,10 @@ def embed_chunk(
         flags=result.flags,
     )
     if stats:
+        write_s = time.perf_counter() - begin
         with whole_file(stats) as path:
-            text = json.dumps({**asdict(origin), "samples": monitor.series()}, indent=1)
+            told_too = {"write_s": write_s, "samples": monitor.series()}
+            text = json.dumps({**asdict(origin), **told_too}, indent=1)
             path.write_text(text + "\n")
     return EmbedReport(
         origin,
@@ -141,7 +146,12 @@ class ModelOnDevice:
             bytes_per_token=self.loaded.encoder.bytes_per_token,
         )
 
-    def embed(self, texts: list[str], progress: Progress) -> Embeddings:
+    def embed(
+        self,
+        texts: list[str],
+        progress: Progress,
+        name_of: Callable[[int], str] | None = None,
+    ) -> Embeddings:
         wider = settings.WIDER[self.precision.value]
         return embed_items(
             texts,
@@ -151,6 +161,7 @@ class ModelOnDevice:
             tokens_per_pack=int(self.tokens_per_pack.value),
             progress=progress,
             retries=[partial(self._encoder, precision) for precision in wider],
+            name_of=name_of,
         )
 
     def _encoder(self, precision: str) -> Encoder:
@@ -168,8 +179,9 @@ class ModelOnDevice:
         )
 
     def origin(
-        self, chunk: str, result: Embeddings, monitor: Monitor, loaded_s: float
+        self, chunk: str, result: Embeddings, monitor: Monitor, **seconds: float
     ) -> ShardOrigin:
+        """seconds: of what the result does not know."""
         choices = {
             "device": self.device,
             "precision": self.precision,
@@ -186,7 +198,7 @@ class ModelOnDevice:
             num_packs=result.num_packs,
             num_halvings=result.num_halvings,
             fill_tokens=result.fill_tokens,
-            seconds={"load": loaded_s, "tokenize": result.first_s, "loop": result.loop_s},
+            seconds={**seconds, "tokenize": result.first_s, "loop": result.loop_s},
             monitor=monitor.summary(),
         )
 

@@ -5,7 +5,7 @@
     ├── InputError        3   sample sheet, FASTA or FASTQ
     │   └── CombinedInputError       several of them, shown one a line
     ├── WeightsError      4   model weights: missing, damaged, of another model
-    ├── DeviceError       5   a GPU was asked for and is not there
+    ├── DeviceError       5   a GPU was asked for and is not there, or has no fp8
     ├── MemoryLimitError  6   one sequence is too long for the memory at hand
     ├── IncompleteError   7   shards or results: missing, doubled, damaged, inconsistent
     └── TransientError   75   worth another try as it is (the pipeline retries it)

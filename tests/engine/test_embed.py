@@ -118,7 +118,7 @@ class Letters:
         return [np.array([self.ids.index(letter) for letter in text]) for text in sequences]
 
 
-def embed_marked(texts, encoder, tokens_per_pack=256, retries=()):
+def embed_marked(texts, encoder, tokens_per_pack=256, retries=(), name_of=None):
     return embed_items(
         texts,
         encoder=encoder,
@@ -126,6 +126,7 @@ def embed_marked(texts, encoder, tokens_per_pack=256, retries=()):
         device=CPU,
         tokens_per_pack=tokens_per_pack,
         retries=retries,
+        name_of=name_of,
     )
 
 
@@ -166,10 +167,35 @@ def test_out_of_memory_halves_packs_and_loses_nothing(limit):
         assert result.num_halvings < 10
 
 
+@pytest.mark.parametrize(
+    ("error", "halved"),
+    [
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("Triton Error [CUDA]: out of memory", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_libraries_out_of_memory_count_and_other_errors_do_not(error, halved):
+    class Failing(Marked):
+        def __call__(self, tokens):
+            if len(tokens.ids) > 256:
+                raise RuntimeError(error)
+            return super().__call__(tokens)
+
+    if halved:
+        assert embed_marked(marked_texts(), Failing(), tokens_per_pack=512).num_halvings > 0
+    else:
+        with pytest.raises(RuntimeError, match="illegal"):
+            embed_marked(marked_texts(), Failing(), tokens_per_pack=512)
+
+
 def test_an_item_that_cannot_fit_is_named():
     with pytest.raises(MemoryLimitError, match=r"number 3 of 3 with its 2,000 tokens") as caught:
         embed_marked(["A", "AB", "A" * 2000], Marked(limit=1024))
     assert caught.value.exit_code == 6
+    assert "alone; one of 1,000 does" in str(caught.value)
+    with pytest.raises(MemoryLimitError, match="sequence key2 with its 2,000 tokens"):
+        embed_marked(["A", "AB", "A" * 2000], Marked(limit=1024), name_of=lambda i: f"key{i}")
 
 
 def test_packs_run_on_over_blocks(monkeypatch):

@@ -20,7 +20,8 @@ def plan(lengths, tokens_per_pack=100):
         ([50, 50], [([0, 1], 100)]),
         ([50, 51], [([1], 100), ([0], 100)]),
         ([30, 40, 30], [([1, 0, 2], 100)]),
-        ([10, 90, 20], [([1], 100), ([2, 0], 100)]),
+        ([10, 90, 20], [([1, 0], 100), ([2], 100)]),
+        ([60, 50, 30, 30, 9, 8, 3], [([0, 2, 4], 100), ([1, 3, 5, 6], 100)]),
         ([101], [([0], OVERSIZE_STEP)]),
         ([OVERSIZE_STEP, 5], [([0], OVERSIZE_STEP), ([1], 100)]),
         ([OVERSIZE_STEP + 1, 101], [([0], 2 * OVERSIZE_STEP), ([1], OVERSIZE_STEP)]),
@@ -48,4 +49,7 @@ def test_every_item_is_in_one_pack_and_fits(seed):
 def test_packs_waste_little():
     lengths = np.random.default_rng(1).integers(30, 168, size=5000)
     packs = plan_packs(lengths, tokens_per_pack=4096)
-    assert lengths.sum() / sum(pack.num_tokens for pack in packs) > 0.95
+    # but for the last pack, for which nothing is left
+    filled = [int(pack.lengths.sum()) / pack.num_tokens for pack in packs[:-1]]
+    assert min(filled) > 0.99
+    assert np.mean(filled) > 0.998

@@ -50,8 +50,19 @@ def test_a_device_of_another_name_is_refused(requested):
 def test_a_precision_is_taken_or_refused():
     assert choose_precision("auto", "cpu").value == "fp32"
     assert choose_precision("fp32", "cpu").reason == "asked for"
-    with pytest.raises(UsageError, match="fp8"):
+    with pytest.raises(UsageError, match="fp4: not available"):
+        choose_precision("fp4", "cpu")
+
+
+def test_fp8_is_for_devices_that_have_it(monkeypatch):
+    with pytest.raises(DeviceError, match=r"fp8: cpu is a CPU.*capability 8\.9 or newer"):
         choose_precision("fp8", "cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "Old GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
+    with pytest.raises(DeviceError, match=r"cuda:0 is Old GPU of compute capability 8\.0"):
+        choose_precision("fp8", "cuda:0")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 9))
+    assert choose_precision("fp8", "cuda:0").value == "fp8"
 
 
 def test_tokens_per_pack_are_chosen_or_taken():

@@ -13,6 +13,7 @@ from tests.steps import Weights
 from virembed.contracts import PackedTokens
 from virembed.engine.embed import embed_items
 from virembed.engine.pooling import mean_pool
+from virembed.models.fp8 import FP8
 from virembed.models.registry import load_encoder
 
 LETTERS = {"esm2": "ACDEFGHIKLMNPQRSTVWY", "dnaberts": "ACGT"}
@@ -45,7 +46,7 @@ def embed(loaded, texts, cuda, tokens_per_pack=TOKENS_PER_PACK, **rest):
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, FP8])
 def test_bitwise_whatever_order_chunk_and_neighbours(cuda, tiny_weights, model, dtype) -> None:
     loaded = load(tiny_weights, model, cuda, dtype)
     texts = texts_for(model, 300)
@@ -58,9 +59,10 @@ def test_bitwise_whatever_order_chunk_and_neighbours(cuda, tiny_weights, model, 
     assert np.array_equal(whole, np.concatenate(parts))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, FP8])
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_a_forward_pass_never_waits_for_the_gpu(cuda, tiny_weights, model) -> None:
-    loaded = load(tiny_weights, model, cuda)
+def test_a_forward_pass_never_waits_for_the_gpu(cuda, tiny_weights, model, dtype) -> None:
+    loaded = load(tiny_weights, model, cuda, dtype)
     tokens = pack([torch.full((length,), 5) for length in (300, 90, 90, 7)])
     tokens = PackedTokens(tokens.ids.to(cuda), tokens.cu_seqlens.to(cuda), tokens.lengths)
     mean_pool(loaded.encoder(tokens), tokens, skip=loaded.encoder.pool_skip)
@@ -72,9 +74,11 @@ def test_a_forward_pass_never_waits_for_the_gpu(cuda, tiny_weights, model) -> No
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_overflow_of_fp16_is_mended_by_bf16(cuda, tiny_weights, model) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, FP8])
+def test_overflow_of_fp16_is_mended_by_bf16(cuda, tiny_weights, model, dtype) -> None:
     exact = load(tiny_weights, model, cuda, torch.float32)
-    narrow, wide = load(tiny_weights, model, cuda), load(tiny_weights, model, cuda, torch.bfloat16)
+    narrow = load(tiny_weights, model, cuda, dtype)
+    wide = load(tiny_weights, model, cuda, torch.bfloat16)
     for loaded in (exact, narrow, wide):  # 70000 is infinite in fp16
         layer = loaded.encoder.layers[0]
         linear = layer.fc1 if model == "esm2" else layer.down

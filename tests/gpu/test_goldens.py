@@ -15,11 +15,18 @@ from virembed.contracts import PackedTokens
 from virembed.engine.pooling import mean_pool
 from virembed.models.attention import ATTENTION
 from virembed.models.convert import convert
+from virembed.models.fp8 import FP8
 from virembed.models.registry import load_encoder
 from virembed.models.tokenizers import Esm2Tokenizer
 
 HIDDEN, MEAN, SYNTHETIC = 2e-5, 1e-5, 3e-5
-COSINE = {torch.float16: 0.9999, torch.bfloat16: 0.999}
+COSINE = {torch.float16: 0.9999, torch.bfloat16: 0.999, FP8: 0.99}
+# Random gated layers spread the rounding to e4m3 more than ESM-2 does; bf16 loses as much more.
+FP8_DNABERTS = 0.9
+
+
+def least_cosine(dtype: torch.dtype, model: str) -> float:
+    return FP8_DNABERTS if dtype == FP8 and model == "dnaberts" else COSINE[dtype]
 
 
 def on(device: torch.device, sequences: list[torch.Tensor]) -> PackedTokens:
@@ -47,10 +54,10 @@ def test_tiny_models(cuda, tmp_path: Path, name: str, kernel: str) -> None:
     assert worst(hidden, golden["hidden"]) < HIDDEN
     mean = mean_pool(hidden, tokens, skip=encoder.pool_skip)
     assert worst(mean, golden["mean" if model == "esm2" else "mean_all_tokens"]) < MEAN
-    for dtype, limit in COSINE.items():
+    for dtype in COSINE:
         half = open_as(dtype=dtype).encoder
         ours = mean_pool(half(tokens), tokens, skip=half.pool_skip)
-        assert cosines(ours, mean).min() > limit
+        assert cosines(ours, mean).min() > least_cosine(dtype, model)
 
 
 def pack_goldens(name: str) -> dict[str, torch.Tensor]:
@@ -59,7 +66,7 @@ def pack_goldens(name: str) -> dict[str, torch.Tensor]:
     return load_file(GOLDEN / name / "golden.safetensors")
 
 
-@pytest.mark.parametrize("name", ["dnaberts", "8M", "35M", "150M"])
+@pytest.mark.parametrize("name", ["dnaberts", "8M", "35M", "150M", "650M", "3B"])
 def test_real_sizes(cuda, name: str) -> None:
     make: Callable[[Where], Synthetic] = (
         synthetic_dnaberts if name == "dnaberts" else partial(synthetic_esm2, name)
@@ -74,9 +81,10 @@ def test_real_sizes(cuda, name: str) -> None:
             sequences = [torch.from_numpy(ids) for ids in encoded]
         tokens = on(cuda, sequences)
         means[dtype] = mean_pool(case.encoder(tokens), tokens, skip=case.encoder.pool_skip)
+        assert (case.check == case.golden["weights_check"].numpy()).all()
     golden = case.golden["mean"].to(cuda)
     assert worst(means[torch.float32], golden) < SYNTHETIC
-    for dtype, limit in COSINE.items():
+    for dtype in COSINE:
         least = cosines(means[dtype], means[torch.float32]).min().item()
         print(f"{name} {dtype}: cosine to fp32 >= {least:.8f}")
-        assert least > limit
+        assert least > least_cosine(dtype, name)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from virembed.models.fp8 import FP8, Fp8Linear, Quantised, quantised
+from virembed.models.gating import halves_of
 from virembed.models.kernels import PLAIN, Kernels, kernels_of
 from virembed.models.positions import Rotation
 
@@ -102,7 +104,8 @@ def test_gelu_without_a_product(device, dtype) -> None:
     kernels = pytest.importorskip("virembed.models.triton_kernels")
     h = (4 * draw(1000, 24, device=device)).to(dtype)
     same(kernels.gelu(h.clone()), F.gelu(h), dtype=dtype)
-    a, b = h.float().chunk(2, dim=-1)
+    h = h[:, :16].contiguous()
+    a, b = halves_of(h.float())
     same(kernels.gated_gelu(h), (F.gelu(a) * b).to(dtype), dtype=dtype, size=10)
 
 
@@ -125,3 +128,77 @@ def test_a_row_does_not_depend_on_its_place(device, fused) -> None:
     together = fused.add_then_norm(x.clone(), None, norm, dtype=torch.float16)
     backwards = fused.add_then_norm(x.flip(0), None, norm, dtype=torch.float16)
     assert torch.equal(together, backwards.flip(0))
+
+
+# e4m3 as an integer of eight bits has the neighbouring numbers for neighbours. The plain twin adds
+# up in another order, so that a number in the middle between two may fall either way.
+
+
+def close_quantised(ours: Quantised, plain: Quantised) -> None:
+    if INTERPRETED:
+        pytest.skip("the interpreter rounds to e4m3 otherwise")
+    assert ours.values.dtype == plain.values.dtype == FP8
+    assert torch.allclose(ours.scale, plain.scale, rtol=2e-3, atol=0)
+    a, b = (x.values.view(torch.int8).int() for x in (ours, plain))
+    apart = (a - b).abs()
+    apart[(a ^ b) < 0] = 0  # of two signs: both next to zero
+    assert apart.max() <= 1
+    assert (apart > 0).float().mean() < 0.03
+    difference = (ours.values.float() * ours.scale - plain.values.float() * plain.scale).abs()
+    assert (difference <= 32 * plain.scale + 1e-6).all()
+
+
+@pytest.mark.parametrize("name", ["add_then_norm", "norm_of_sum"])
+@pytest.mark.parametrize("dim", [64, 320, 768, 2560])
+def test_add_and_norm_to_fp8(device, fused, name, dim) -> None:
+    x = 3 * draw(37, dim, device=device) + 5
+    update = draw(37, dim, device=device, dtype=torch.float16, seed=1)
+    norm = norm_of(dim, device)
+    ours_x, plain_x = x.clone(), x.clone()
+    ours = getattr(fused, name)(ours_x, update, norm, dtype=FP8)
+    close_quantised(ours, getattr(PLAIN, name)(plain_x, update, norm, dtype=FP8))
+    same(ours_x, plain_x, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(("dim", "ffn_dim"), [(64, 128), (320, 1280), (768, 3072), (2560, 10240)])
+@pytest.mark.parametrize("gated", [False, True])
+def test_gelu_to_fp8(device, dim, ffn_dim, gated) -> None:
+    kernels = pytest.importorskip("virembed.models.triton_kernels")
+    h = 3 * draw(33, ffn_dim * (2 if gated else 1), device=device, dtype=torch.float16)
+    if gated:
+        a, b = halves_of(h.float())
+        expected = F.gelu(a) * b
+    else:
+        expected = F.gelu(h.float())
+    close_quantised(kernels.gelu_quantised(h, gated=gated), quantised(expected))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_not_finite_stays_visible_in_fp8(device, fused, value) -> None:
+    if INTERPRETED:
+        pytest.skip("the interpreter rounds to e4m3 otherwise")
+    kernels = pytest.importorskip("virembed.models.triton_kernels")
+    x, norm = draw(3, 64, device=device), norm_of(64, device)
+    update = torch.zeros(3, 64, device=device, dtype=torch.float16)
+    update[1, 7] = value
+    normed = fused.add_then_norm(x, update, norm, dtype=FP8).values.float()
+    assert normed[1].isnan().all()
+    assert normed[[0, 2]].isfinite().all()
+    for gated in (False, True):
+        y = kernels.gelu_quantised(update, gated=gated).values.float()
+        assert y[1].isnan().any()
+        assert y[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_products_in_fp8(cuda, bias) -> None:
+    """Against the emulated ones of the CPU, and the same whatever the other rows hold."""
+    linear = nn.Linear(768, 2304, bias=bias).requires_grad_(False).half()
+    y = quantised(3 * draw(500, 768, device=torch.device("cpu")))
+    on_cpu = Fp8Linear(linear)(y)
+    on_gpu = Fp8Linear(linear.to(cuda))
+    ours = on_gpu(Quantised(y.values.to(cuda), y.scale.to(cuda)))
+    error = (ours.cpu().double() - on_cpu.double()).norm() / on_cpu.double().norm()
+    assert error < 2e-3
+    backwards = Quantised(*(x.cpu().float().flip(0).to(x.dtype).to(cuda) for x in y))
+    assert torch.equal(on_gpu(backwards), ours.flip(0))

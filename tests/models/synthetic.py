@@ -40,39 +40,53 @@ def mixed_bits(name: str, num: int) -> npt.NDArray[np.uint32]:
     return x
 
 
-def centred(name: str, shape: tuple[int, ...], exponent: int) -> torch.Tensor:
-    x = (mixed_bits(name, int(np.prod(shape))) >> np.uint32(24)).astype(np.float32)
-    x *= 2
-    x -= 255
-    x *= 2.0 ** (-8 - exponent)
-    return torch.from_numpy(x.reshape(shape))
+def top_bits(name: str, num: int, *, bits: int, device: torch.device) -> torch.Tensor:
+    """The first `bits` of each of the mixed numbers, fp32."""
+    if device.type == "cpu":
+        x = (mixed_bits(name, num) >> np.uint32(32 - bits)).astype(np.float32)
+        return torch.from_numpy(x)
+    # the same on a GPU, in 64 bits: the large models take minutes otherwise
+    low = 0xFFFFFFFF
+    y = torch.arange(num, device=device) * 0x9E3779B1 + zlib.crc32(name.encode()) & low
+    y ^= y >> 16
+    y = (y * 0x85EBCA6B) & low
+    y ^= y >> 13
+    y = (y * 0xC2B2AE35) & low
+    y ^= y >> 16
+    return (y >> (32 - bits)).float()
 
 
-def norm_weight(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    x = (mixed_bits(name, shape[0]) >> np.uint32(29)).astype(np.float32)
-    return torch.from_numpy(1 + (2 * x - 7) / 64)
+def centred(name: str, shape: tuple[int, ...], exponent: int, device: torch.device) -> torch.Tensor:
+    x = top_bits(name, int(np.prod(shape)), bits=8, device=device)
+    return ((x * 2 - 255) * 2.0 ** (-8 - exponent)).reshape(shape)
+
+
+def norm_weight(name: str, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    return 1 + (2 * top_bits(name, shape[0], bits=3, device=device) - 7) / 64
 
 
 def esm2_tensor(
     name: str, shape: tuple[int, ...], inv_freq: torch.Tensor, exponent: int
 ) -> torch.Tensor:
+    device = inv_freq.device
     if name.endswith("inv_freq"):
         return inv_freq
     if name.endswith("bias"):
-        return centred(name, shape, 3)
+        return centred(name, shape, 3, device)
     if len(shape) == 1:
-        return norm_weight(name, shape)
+        return norm_weight(name, shape, device)
     if name == "embed_tokens.weight":
-        return centred(name, shape, 1)
-    return centred(name, shape, exponent + 1 if "fc2" in name else exponent)
+        return centred(name, shape, 1, device)
+    return centred(name, shape, exponent + 1 if "fc2" in name else exponent, device)
 
 
-def dnaberts_tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def dnaberts_tensor(name: str, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
     if name.endswith("bias"):
-        return centred(name, shape, 3)
+        return centred(name, shape, 3, device)
     if len(shape) == 1:
-        return norm_weight(name, shape)
-    return centred(name, shape, 5 if "token_type" in name or "mlp.wo" in name else 4)
+        return norm_weight(name, shape, device)
+    exponent = 5 if "token_type" in name or "mlp.wo" in name else 4
+    return centred(name, shape, exponent, device)
 
 
 def sums(tensors: dict[str, torch.Tensor]) -> npt.NDArray[np.float64]:
@@ -108,9 +122,6 @@ class Where:
     dtype: torch.dtype = torch.float32
     attention: AttentionFunction = dense
 
-    def put(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
-
 
 ON_CPU = Where()
 
@@ -120,12 +131,12 @@ def synthetic_esm2(size: str, where: Where = ON_CPU) -> Synthetic:
     info = info_of("esm2", ESM2_SIZES[size], {"token_dropout": True, "layer_norm_eps": 1e-5})
     assert (facts["layers"], facts["embed_dim"]) == (info.num_layers, info.dim)
     tensors = {
-        name: esm2_tensor(name, shape, golden["inv_freq"], facts["e"])
+        name: esm2_tensor(name, shape, golden["inv_freq"].to(where.device), facts["e"])
         for name, shape in esm2.tensor_shapes(info).items()
     }
     check = sums(tensors)
     encoder = esm2.Esm2.from_tensors(
-        where.put(tensors), info=info, dtype=where.dtype, attention=where.attention
+        tensors, info=info, dtype=where.dtype, attention=where.attention
     )
     return Synthetic(encoder, golden, facts, check)
 
@@ -135,12 +146,15 @@ def synthetic_dnaberts(where: Where = ON_CPU) -> Synthetic:
     info = info_of("dnaberts", DNABERTS_SIZES["base"], {"layer_norm_eps": 1e-12})
     shapes = dnaberts.tensor_shapes(info)
     pooler = {"pooler.dense.weight": (info.dim, info.dim), "pooler.dense.bias": (info.dim,)}
-    tensors = {name: dnaberts_tensor(name, shape) for name, shape in (shapes | pooler).items()}
+    tensors = {
+        name: dnaberts_tensor(name, shape, where.device)
+        for name, shape in (shapes | pooler).items()
+    }
     check = sums(tensors)
     for name in pooler:
         del tensors[name]
     encoder = dnaberts.Dnaberts.from_tensors(
-        where.put(tensors), info=info, dtype=where.dtype, attention=where.attention
+        tensors, info=info, dtype=where.dtype, attention=where.attention
     )
     return Synthetic(encoder, golden, facts, check)
 

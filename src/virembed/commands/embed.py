@@ -25,7 +25,7 @@ LOG_S = 60.0  # between two lines of progress in a log
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The shard to write.")
 @click.option("--stats", type=click.Path(path_type=Path), help="Write how the device did, as JSON.")
 @click.option("--device", default="auto", help="auto, cpu, cuda (the first free) or cuda:N.")
-@click.option("--precision", default="auto", help="Of the products: auto, fp16, bf16 or fp32.")
+@click.option("--precision", default="auto", help="Of the products: auto, fp16, bf16, fp32 or fp8.")
 @click.option("--attention", default="auto", help="Attention kernel, or auto.")
 @click.option("--tokens-per-pack", type=click.IntRange(0), default=0, help="0 for automatic.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for all.")

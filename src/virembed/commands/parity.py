@@ -28,7 +28,7 @@ HEADER = (
 )
 @click.option("--num", type=click.IntRange(1), default=200, help="Sequences to compare.")
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--precision", default="auto", help="Type of our matrix products.")
+@click.option("--precision", default="auto", help="Of our products, as for embed: fp8 too.")
 @click.option("--attention", default="auto", help="Our attention kernel.")
 def parity(
     fasta: Path,

@@ -46,7 +46,7 @@ class Embeddings:
     loop_s: float
 
 
-def embed_items(
+def embed_items(  # noqa: PLR0913  its options are given by name
     texts: Sequence[str],
     *,
     encoder: Encoder,
@@ -55,8 +55,11 @@ def embed_items(
     tokens_per_pack: int,
     progress: Progress | None = None,
     retries: Sequence[Callable[[], Encoder]] = (),
+    name_of: Callable[[int], str] | None = None,
 ) -> Embeddings:
     """The mean vector of every text.
+
+    name_of: what a message calls the text at a position; "number 3 of 7" by default
 
     What comes out not finite (half precision ends at 65504) is embedded again by the encoders of
     `retries`, one after the other: the same model with products of a wider range, made only when
@@ -67,7 +70,8 @@ def embed_items(
             float16.
         MemoryLimitError: an item does not fit into the memory of the device even alone.
     """
-    loop = Loop(len(texts), encoder.dim, tokenizer, device, progress or (lambda *_: None))
+    name_of = name_of or (lambda item: f"number {item + 1} of {len(texts)}")
+    loop = Loop(len(texts), encoder.dim, tokenizer, device, progress or (lambda *_: None), name_of)
     items = np.arange(len(texts))
     for number, make in enumerate([lambda: encoder, *retries]):
         if items.size == 0:
@@ -78,7 +82,7 @@ def embed_items(
     if items.size:
         raise IncompleteError(
             f"the model gave a vector that is not finite, or too large for float16, for "
-            f"{items.size} sequences, the first is number {items[0] + 1} of {len(texts)}",
+            f"{items.size} sequences, the first is {name_of(int(items[0]))}",
             "Check the weights with `virembed weights list`.",
         )
     return loop.embeddings()
@@ -87,6 +91,12 @@ def embed_items(
 def current(device: torch.device) -> AbstractContextManager[object]:
     """Triton launches its kernels on the current device, wherever their tensors are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def says_out_of_memory(error: RuntimeError) -> bool:
+    """torch's own, or that of a library below it that found nothing left to start with."""
+    words = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 @dataclass
@@ -98,6 +108,7 @@ class Loop:
     tokenizer: Tokenizer
     device: torch.device
     progress: Progress
+    name_of: Callable[[int], str]
     num_packs: int = 0
     num_halvings: int = 0
     tokens_computed: int = 0
@@ -145,7 +156,7 @@ class Loop:
         self, pack: Pack, tokens: PackedTokens, encoder: Encoder
     ) -> Iterator[tuple[Pack, torch.Tensor]]:
         """Pooled vectors fp32 [B, D] of the pack; of its halves where it does not fit."""
-        too_large = pack.num_tokens > self.fitting and len(pack.items) > 1
+        too_large = pack.num_tokens > max(self.fitting, int(pack.lengths.max()))
         pooled = None if too_large else self._try(pack, tokens, encoder)
         if pooled is not None:
             self.num_packs += 1
@@ -154,31 +165,52 @@ class Loop:
             return
         parts = halved(pack, tokens, fill_id=self.tokenizer.fill_id)
         if not parts:
-            raise self._too_long(pack)
+            raise self._too_long(pack, encoder)
         for part, part_tokens in parts:
             yield from self._forward(part, part_tokens, encoder)
 
     def _try(self, pack: Pack, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
         """None if the memory does not suffice."""
-        try:
-            pooled = mean_pool(encoder(tokens), tokens, skip=encoder.pool_skip)
+        pooled = self._pooled(tokens, encoder)
+        if pooled is not None:
             return pooled[: len(pack.items)]
-        except torch.OutOfMemoryError:
-            self.num_halvings += 1
-            if len(pack.items) > 1:  # says little about packs of many where one item is too long
-                self.fitting = min(self.fitting, pack.num_tokens // 2)
+        self.num_halvings += 1
+        if len(pack.items) > 1:  # says little about packs of many where one item is too long
+            self.fitting = min(self.fitting, pack.num_tokens // 2)
+        return None
+
+    def _pooled(self, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
+        try:
+            return mean_pool(encoder(tokens), tokens, skip=encoder.pool_skip)
+        except RuntimeError as error:
+            if not says_out_of_memory(error):
+                raise
         # outside of the handler: the error keeps the tensors of the forward pass alive
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
 
-    def _too_long(self, pack: Pack) -> MemoryLimitError:
-        item, length = int(pack.items[0]) + 1, int(pack.lengths[0])
+    def _too_long(self, pack: Pack, encoder: Encoder) -> MemoryLimitError:
+        length = int(pack.lengths[0])
         return MemoryLimitError(
-            f"sequence number {item} of {self.num_items} with its {length:,} tokens does not fit "
-            f"into the memory of {self.device}, not even alone",
+            f"sequence {self.name_of(int(pack.items[0]))} with its {length:,} tokens does not fit "
+            f"into the memory of {self.device}, not even alone; "
+            f"one of {self._longest_fitting(encoder, length):,} does",
             "Use a device with more memory, or cut the sequence into windows.",
         )
+
+    def _longest_fitting(self, encoder: Encoder, too_long: int) -> int:
+        """Tokens of a sequence that fits alone, within an eighth of one that does not: tried."""
+        fits = 0
+        while too_long - fits > too_long // 8 + 1:
+            length = (fits + too_long) // 2
+            ids = torch.full((length,), self.tokenizer.fill_id, device=self.device)
+            bounds = torch.tensor([0, length], dtype=torch.int32, device=self.device)
+            if self._pooled(PackedTokens(ids, bounds, (length,)), encoder) is None:
+                too_long = length
+            else:
+                fits = length
+        return fits
 
     def _store(self, fetched: Iterator[Fetched]) -> None:
         for part in fetched:

@@ -15,7 +15,8 @@ OVERSIZE_STEP = 1024  # an item beyond the budget is a pack of its own, in steps
 
 
 def plan_packs(lengths: npt.NDArray[np.int64], *, tokens_per_pack: int) -> list[Pack]:
-    """Packs that hold every item once, longest items first.
+    """Packs that hold every item once, longest items first; where the next one is too long for
+    what is left of a pack, the longest ones that fit.
 
     Args:
         lengths: int64 [items], tokens of each; 0 is not allowed.
@@ -23,16 +24,29 @@ def plan_packs(lengths: npt.NDArray[np.int64], *, tokens_per_pack: int) -> list[
             whose size depends on nothing but its length.
     """
     order = np.argsort(-lengths, kind="stable")
-    ends = np.cumsum(lengths[order])
-    packs: list[Pack] = []
-    first = 0
-    while first < len(order):
-        before = ends[first - 1] if first else 0
-        last = int(np.searchsorted(ends, before + tokens_per_pack, side="right"))
-        items = order[first : max(last, first + 1)]
-        longest = int(lengths[items[0]])
-        oversize = -(-longest // OVERSIZE_STEP) * OVERSIZE_STEP
-        num_tokens = tokens_per_pack if longest <= tokens_per_pack else oversize
-        packs.append(Pack(items, lengths[items], num_tokens))
-        first += len(items)
+    number = int((lengths > tokens_per_pack).sum())
+    packs = []
+    for item in order[:number]:
+        num_tokens = -(-int(lengths[item]) // OVERSIZE_STEP) * OVERSIZE_STEP
+        packs.append(Pack(np.array([item]), lengths[[item]], num_tokens))
+    order = order[number:]
+    while len(order):
+        taken = _fill(lengths[order], tokens_per_pack)
+        packs.append(Pack(order[taken], lengths[order[taken]], tokens_per_pack))
+        order = order[~taken]
     return packs
+
+
+def _fill(lengths: npt.NDArray[np.int64], free: int) -> npt.NDArray[np.bool_]:
+    """Which items to take into a pack with room for `free` tokens. lengths: longest first."""
+    taken = np.zeros(len(lengths), np.bool_)
+    first = 0
+    while True:
+        first += int(np.searchsorted(-lengths[first:], -free))  # the longest that fits
+        if first == len(lengths):
+            return taken
+        ends = np.cumsum(lengths[first:])
+        number = int(np.searchsorted(ends, free, side="right"))
+        taken[first : first + number] = True
+        free -= int(ends[number - 1])
+        first += number

@@ -13,9 +13,15 @@ from virembed.engine.planner import OVERSIZE_STEP
 from virembed.errors import DeviceError, UsageError
 
 AUTO = "auto"
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp8": torch.float8_e4m3fn,  # with a scale for each row; what comes out is fp16
+}
 # What an item is embedded with again whose vector came out not finite.
-WIDER = {"fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
+WIDER = {"fp8": ("bf16", "fp32"), "fp16": ("bf16", "fp32"), "bf16": ("fp32",), "fp32": ()}
+FP8_CAPABILITY = (8, 9)
 CPU_TOKENS_PER_PACK = 4096
 PACK_BYTES = 2**30  # activations of a pack; from here on, larger products are not faster
 MAX_TOKENS_PER_PACK = 65536
@@ -50,7 +56,12 @@ def device_name(device: str) -> str:
 
 
 def choose_precision(requested: str, device: str) -> Choice:
-    """The type of the matrix products; everything else is fp32 anyway."""
+    """The type of the matrix products; everything else is fp32 anyway.
+
+    Raises:
+        UsageError: there is no such precision.
+        DeviceError: fp8 was asked for, and the device does not have it.
+    """
     if requested == AUTO:
         if device.startswith("cuda"):
             return Choice("fp16", "auto: eight times as precise as bf16, and overflow is caught")
@@ -59,6 +70,8 @@ def choose_precision(requested: str, device: str) -> Choice:
         raise UsageError(
             f"--precision {requested}: not available", f"Give {AUTO} or {', '.join(PRECISIONS)}."
         )
+    if requested == "fp8":
+        _require_fp8(device)
     return Choice(requested, "asked for")
 
 
@@ -97,6 +110,21 @@ def gpu_tokens_per_pack(*, free_bytes: int, bytes_per_token: int) -> Choice:
     while tokens * bytes_per_token > min(PACK_BYTES, at_hand) and tokens > OVERSIZE_STEP:
         tokens //= 2
     return Choice(str(tokens), reason)
+
+
+def _require_fp8(device: str) -> None:
+    found = "a CPU"
+    if device.startswith("cuda"):
+        major, minor = torch.cuda.get_device_capability(device)
+        if (major, minor) >= FP8_CAPABILITY:
+            return
+        found = f"{device_name(device)} of compute capability {major}.{minor}"
+    needed = ".".join(map(str, FP8_CAPABILITY))
+    raise DeviceError(
+        f"--precision fp8: {device} is {found}, and fp8 products need a GPU of compute capability "
+        f"{needed} or newer (Ada, Hopper, Blackwell)",
+        "Take another GPU or leave the option out.",
+    )
 
 
 def _require_gpu(requested: str, index: int) -> None:

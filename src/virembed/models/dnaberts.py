@@ -23,6 +23,8 @@ from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
+from virembed.models.fp8 import FP8, Activations, half_of, use_fp8
+from virembed.models.gating import in_turns
 from virembed.models.kernels import PLAIN, Kernels, choose_kernels, kernels_of
 from virembed.models.weights import (
     NameTable,
@@ -30,6 +32,7 @@ from virembed.models.weights import (
     SourceFormat,
     Tensors,
     assign_tensors,
+    empty_embedding,
     expand_shapes,
     rename,
     require,
@@ -95,16 +98,17 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.ffn_dim, config.dim)
         self.ffn_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor, run: Run) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, y: Activations, run: Run) -> Activations:
         """x: the residual stream, fp32 [T, D], changed in place; y: the same in the dtype of the
         products. Returns the next y."""
+        kernels, dtype = run.kernels, self.up.weight.dtype
         q, k, v = self.qkv(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
         scale = self.shape[-1] ** -0.5
         attended = run.attention(q, k, v, run.tokens, scale=scale, slopes=run.slopes)
         update = self.out(attended.flatten(1))
-        y = run.kernels.norm_of_sum(x, update, self.attention_norm, dtype=update.dtype)
-        update = self.down(run.kernels.linear_gated_gelu(y, self.up))  # the first half is activated
-        return run.kernels.norm_of_sum(x, update, self.ffn_norm, dtype=update.dtype)
+        y = kernels.norm_of_sum(x, update, self.attention_norm, dtype=dtype)
+        update = self.down(kernels.linear_gated_gelu(y, self.up))
+        return kernels.norm_of_sum(x, update, self.ffn_norm, dtype=dtype)
 
 
 class Dnaberts(nn.Module):
@@ -120,8 +124,7 @@ class Dnaberts(nn.Module):
         self.kernels = PLAIN
         self.dim, self.ffn_dim = config.dim, config.ffn_dim
         self.slopes = torch.tensor(alibi_slopes(config.num_heads), dtype=torch.float32)
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.dim)
-        self.token_type_embeddings = nn.Embedding(2, config.dim)
+        self.word_embeddings = empty_embedding(config.vocab_size, config.dim)
         self.embedding_norm = nn.LayerNorm(config.dim, config.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
 
@@ -140,7 +143,7 @@ class Dnaberts(nn.Module):
     def _layers(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """The residual stream, always the same tensor, before each layer and after the last."""
         x = self.embed(tokens)
-        y = x.to(self.dtype)
+        y = self.kernels.norm_of_sum(x, None, self.embedding_norm, dtype=self.dtype)
         run = Run(tokens, self.slopes, self.attention, self.kernels)
         for layer in self.layers:
             yield x
@@ -150,14 +153,14 @@ class Dnaberts(nn.Module):
     @property
     def bytes_per_token(self) -> int:
         """Residual stream, its copy for the products, and the feed-forward's inside."""
-        return 4 * self.dim + self.dtype.itemsize * (2 * self.dim + 3 * self.ffn_dim)
+        itemsize = half_of(self.dtype).itemsize
+        return 4 * self.dim + itemsize * (2 * self.dim + 3 * self.ffn_dim)
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
-        # All tokens are of type 0, and the row of that type is added to each. Row 0 of the words
-        # is that of [UNK]: a word like any other, not padding.
-        x = self.word_embeddings(tokens.ids) + self.token_type_embeddings.weight[0]
-        normed: torch.Tensor = self.embedding_norm(x)
-        return normed
+        """Word and type of each token, not normed yet; fp32 [T, D]."""
+        # Row 0 of the words is that of [UNK]: a word like any other, not padding.
+        x: torch.Tensor = self.word_embeddings(tokens.ids)
+        return x
 
     @classmethod
     def from_tensors(
@@ -173,12 +176,27 @@ class Dnaberts(nn.Module):
         with torch.device("meta"):
             model = cls(config, attention=attention)
         own, _ = rename(tensors, MODULE_NAMES, prefixes=(), num_layers=info.num_layers)
-        assign_tensors(model, own, dtype=dtype)
+        assign_tensors(model, module_tensors(own, num_layers=info.num_layers), dtype=half_of(dtype))
+        if dtype == FP8:
+            use_fp8(model, ("qkv", "up", "down"))
         device = model.word_embeddings.weight.device
         model.slopes = torch.tensor(alibi_slopes(config.num_heads), device=device)
         model.dtype = dtype
         model.kernels = kernels_of(choose_kernels("auto", device.type).value)
         return model
+
+
+def module_tensors(tensors: Tensors, *, num_layers: int) -> Tensors:
+    """All tokens are of type 0, so that the row of that type can be added to the words for good.
+    The channels of the feed-forward are laid as `models.gating` says.
+    """
+    types = tensors.pop("token_type_embeddings.weight").float()
+    words = tensors["word_embeddings.weight"].float()
+    tensors["word_embeddings.weight"] = words + types[0]
+    for layer in range(num_layers):
+        name = f"layers.{layer}.up.weight"
+        tensors[name] = in_turns(tensors[name])
+    return tensors
 
 
 # The tensors of a weights directory: the original `BertModel`'s names, pooler left out.

@@ -21,6 +21,7 @@ from torch import nn
 
 from virembed.contracts import PackedTokens
 from virembed.models.attention import AttentionFunction
+from virembed.models.fp8 import FP8, Activations, half_of, use_fp8
 from virembed.models.kernels import PLAIN, Kernels, choose_kernels, kernels_of
 from virembed.models.positions import Rotation, per_token, rotation_of
 from virembed.models.tokenizers import ESM2_ALPHABET, MASK
@@ -30,6 +31,7 @@ from virembed.models.weights import (
     SourceFormat,
     Tensors,
     assign_tensors,
+    empty_embedding,
     expand_shapes,
     require,
 )
@@ -84,7 +86,7 @@ class Attention(nn.Module):
         self.qkv_proj = nn.Linear(config.dim, 3 * config.dim)
         self.out_proj = nn.Linear(config.dim, config.dim)
 
-    def forward(self, y: torch.Tensor, run: Run) -> torch.Tensor:
+    def forward(self, y: Activations, run: Run) -> torch.Tensor:
         q, k, v = self.qkv_proj(y).unflatten(-1, self.shape).unbind(1)  # [T, N, H] each
         attended = run.attention(
             q, k, v, run.tokens, scale=self.shape[-1] ** -0.5, slopes=None, rotation=run.rotation
@@ -105,7 +107,7 @@ class Layer(nn.Module):
     def forward(self, x: torch.Tensor, update: torch.Tensor | None, run: Run) -> torch.Tensor:
         """Adds `update`, what the layer before left to add, to the residual stream x, fp32.
 
-        Returns the next update, [T, D] in the dtype of the products.
+        Returns the next update, [T, D] in half precision.
         """
         kernels, dtype = run.kernels, self.fc1.weight.dtype
         y = kernels.add_then_norm(x, update, self.self_attn_layer_norm, dtype=dtype)
@@ -129,7 +131,7 @@ class Esm2(nn.Module):
         self.attention = attention
         self.kernels = PLAIN
         self.dim = config.dim
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.dim)
+        self.embed_tokens = empty_embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
         self.emb_layer_norm_after = nn.LayerNorm(config.dim, config.layer_norm_eps)
         # Loaded, never recomputed: training rounded the frequencies to fp16, and the formula in
@@ -143,7 +145,9 @@ class Esm2(nn.Module):
         for x, update in self._layers(tokens):  # noqa: B007
             pass
         norm = self.emb_layer_norm_after
-        return self.kernels.add_then_norm(x, update, norm, dtype=torch.float32)
+        hidden = self.kernels.add_then_norm(x, update, norm, dtype=torch.float32)
+        assert isinstance(hidden, torch.Tensor)
+        return hidden
 
     def states(self, tokens: PackedTokens) -> Iterator[torch.Tensor]:
         """fp32 [T, D] after the embedding and after each layer, the last after the final LN."""
@@ -166,7 +170,7 @@ class Esm2(nn.Module):
     def bytes_per_token(self) -> int:
         """Residual stream, its norm, and the feed-forward's inside and outcome."""
         dim, ffn_dim = self.config.dim, self.config.ffn_dim
-        return 4 * dim + self.dtype.itemsize * (2 * dim + max(ffn_dim, 4 * dim))
+        return 4 * dim + half_of(self.dtype).itemsize * (2 * dim + max(ffn_dim, 4 * dim))
 
     def embed(self, tokens: PackedTokens) -> torch.Tensor:
         """Embeddings, rescaled by the share of `<mask>` in each sequence; fp32 [T, D]."""
@@ -195,7 +199,10 @@ class Esm2(nn.Module):
         """`tensors`: those of `tensor_shapes`, on the device of the model; emptied on the way."""
         with torch.device("meta"):
             model = cls(Esm2Config.from_info(info), attention=attention)
-        assign_tensors(model, module_tensors(tensors, num_layers=info.num_layers), dtype=dtype)
+        own = module_tensors(tensors, num_layers=info.num_layers)
+        assign_tensors(model, own, dtype=half_of(dtype))
+        if dtype == FP8:
+            use_fp8(model, ("qkv_proj", "fc1", "fc2"))
         same = (model.inv_freq[1:] == model.inv_freq[:-1]).all(dim=1)
         model.same_inv_freq = [False, *same.tolist()]
         model.dtype = dtype

@@ -24,13 +24,15 @@ from torch import nn
 
 from virembed.contracts import Choice
 from virembed.errors import UsageError
+from virembed.models.fp8 import FP8, Activations, like, quantised
+from virembed.models.gating import halves_of
 from virembed.models.positions import Rotation
 
 
 class AddNorm(Protocol):
     """x: fp32 [T, D], the residual stream, changed in place; update: [T, D] or None for zero.
 
-    Returns [T, D] in `dtype`; it may be x itself.
+    Returns [T, D] in `dtype`, for fp8 with scales; it may be x itself.
     """
 
     def __call__(
@@ -40,7 +42,7 @@ class AddNorm(Protocol):
         norm: nn.LayerNorm,
         *,
         dtype: torch.dtype,
-    ) -> torch.Tensor: ...
+    ) -> Activations: ...
 
 
 class Rotate(Protocol):
@@ -56,32 +58,38 @@ class Kernels:
     norm_of_sum:        x = LN(x + update); returns x, the input of the next product
     rotate:             rotary positions
     linear_gelu:        the erf GELU of a product; [T, D] -> [T, F]
-    linear_gated_gelu:  gelu(first half) * second half of a product; [T, D] -> [T, F]
+    linear_gated_gelu:  gelu(a) * b of a product, a and b in turns as `models.gating` lays them;
+                        [T, D] -> [T, F]
+
+    What goes into a product in fp8 is `Quantised`, and so is then what these two give.
     """
 
     add_then_norm: AddNorm
     norm_of_sum: AddNorm
     rotate: Rotate
-    linear_gelu: Callable[[torch.Tensor, nn.Linear], torch.Tensor]
-    linear_gated_gelu: Callable[[torch.Tensor, nn.Linear], torch.Tensor]
+    linear_gelu: Callable[[Activations, nn.Linear], Activations]
+    linear_gated_gelu: Callable[[Activations, nn.Linear], Activations]
+
+
+def _rounded(x: torch.Tensor, dtype: torch.dtype) -> Activations:
+    return quantised(x) if dtype == FP8 else x.to(dtype)
 
 
 def add_then_norm(
     x: torch.Tensor, update: torch.Tensor | None, norm: nn.LayerNorm, *, dtype: torch.dtype
-) -> torch.Tensor:
+) -> Activations:
     if update is not None:
         x += update
-    normed: torch.Tensor = norm(x)
-    return normed.to(dtype)
+    return _rounded(norm(x), dtype)
 
 
 def norm_of_sum(
     x: torch.Tensor, update: torch.Tensor | None, norm: nn.LayerNorm, *, dtype: torch.dtype
-) -> torch.Tensor:
+) -> Activations:
     if update is not None:
         x += update
     x.copy_(norm(x))
-    return x.to(dtype)
+    return _rounded(x, dtype)
 
 
 def turned(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
@@ -96,14 +104,13 @@ def rotate(x: torch.Tensor, rotation: Rotation, *, scale: float) -> None:
     x.copy_(turned(x.float() * scale, rotation))
 
 
-def linear_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
-    return F.gelu(linear(y))
+def linear_gelu(y: Activations, linear: nn.Linear) -> Activations:
+    return like(y, F.gelu(linear(y)))
 
 
-def linear_gated_gelu(y: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
-    activated, gate = linear(y).float().chunk(2, dim=-1)
-    gated: torch.Tensor = F.gelu(activated) * gate
-    return gated.to(y.dtype)
+def linear_gated_gelu(y: Activations, linear: nn.Linear) -> Activations:
+    activated, gate = halves_of(linear(y).float())
+    return like(y, F.gelu(activated) * gate)
 
 
 PLAIN = Kernels(add_then_norm, norm_of_sum, rotate, linear_gelu, linear_gated_gelu)

@@ -17,6 +17,7 @@ from virembed.errors import WeightsError
 from virembed.layout import DNABERTS, ESM2
 from virembed.models import dnaberts, esm2
 from virembed.models.attention import ATTENTION, AttentionFunction, choose_attention
+from virembed.models.fp8 import half_of
 from virembed.models.tokenizers import DnabertsTokenizer, Esm2Tokenizer
 from virembed.models.weights import Shapes, SourceFormat, Tensors, read_tensors
 from virembed.weights_info import TOKENIZER, WeightsInfo, read_info
@@ -101,9 +102,10 @@ def load_encoder(
     dtype: torch.dtype,
     attention: str,
 ) -> LoadedEncoder:
-    """The encoder of a weights directory, ready to run on `device`, products in `dtype`.
+    """The encoder of a weights directory, ready to run on `device`.
 
     model:      a key of `FAMILIES`
+    dtype:      of the products: fp32, fp16, bf16, or e4m3 (see `virembed.models.fp8`)
     attention:  "auto" or a key of `ATTENTION`
 
     Names and shapes are checked, checksums are not: `verify_checksums` reads every byte and may
@@ -112,6 +114,7 @@ def load_encoder(
     Raises:
         WeightsError: the directory is missing, damaged, or holds another model.
         UsageError: there is no such attention kernel.
+        DeviceError: torch has no fp8 products for this device.
     """
     info = read_info(weights)
     if info.model != model:
@@ -120,7 +123,8 @@ def load_encoder(
             f"Give the directory that `virembed weights convert --model {model}` made.",
         )
     family = FAMILIES[model]
-    choice = choose_attention(attention, device.type, dtype=dtype, alibi=model == DNABERTS.name)
+    alibi = model == DNABERTS.name
+    choice = choose_attention(attention, device.type, dtype=half_of(dtype), alibi=alibi)
     tensors = read_tensors(weights, shapes=family.tensor_shapes(info), device=device)
     encoder = family.encoder(tensors, info=info, dtype=dtype, attention=ATTENTION[choice.value])
     return LoadedEncoder(encoder, family.tokenizer(weights, info), info, choice)

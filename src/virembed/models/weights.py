@@ -171,6 +171,11 @@ def verify_checksums(directory: Path, info: WeightsInfo) -> None:
             )
 
 
+def empty_embedding(num: int, dim: int) -> nn.Embedding:
+    """Without random numbers: for these, on the meta device, torch imports its compiler (3 s)."""
+    return nn.Embedding.from_pretrained(torch.empty(num, dim))  # type: ignore[no-untyped-call,no-any-return]
+
+
 def assign_tensors(model: nn.Module, tensors: Tensors, *, dtype: torch.dtype) -> None:
     """Puts `tensors` into a model built on the meta device, and decides every dtype.
 
