@@ -73,12 +73,18 @@ workflow {
                 ['dnaberts', file(params.dnaberts_weights, glob: false)],
             ],
         )
+        VIREMBED.out.message.filter { text -> text.trim() }.view { text -> text.trim() }
     }
 
     workflow.onComplete = {
         def collected = workflow.stats.processes.find { process -> process.name.tokenize(':').last() == 'COLLECT' }
+        def number = collected ? collected.succeeded + collected.cached : 0
+        def out = file(params.outdir ?: '.').toUriString()
         if (workflow.success && collected) {
-            log.info("${collected.succeeded + collected.cached} samples are in ${file(params.outdir).toUriString()} (${workflow.duration})")
+            log.info("${number} samples are in ${out} (${workflow.duration}), the report is ${out}/report.html")
+        }
+        else if (number > 0) {
+            log.info("${number} samples were finished before. A report of them:\n\n    virembed report ${out} --samples ${params.input} --out report.html\n")
         }
     }
     workflow.onError = {

@@ -25,6 +25,7 @@ COMMANDS = {
     "split": "Cut a sample into windows, open frames and chunks to embed.",
     "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
     "collect": "Collect the vectors of a sample into one HDF5 file.",
+    "report": "Make the report of a run, and its tables.",
     "verify": "Prove that a result file is complete and unaltered.",
     "info": "Show what is in a result file.",
     "weights": "Convert, list or make up model weights.",

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -88,7 +90,7 @@ def embed_chunk(
     Raises:
         InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
     """
-    begin = time.perf_counter()
+    begin, started = time.perf_counter(), datetime.now(timezone.utc)
     keys, texts = _read_items(chunk, model_slot(model).item)
     with take_device(asked.device, waiting=listener.waiting) as device:
         run = ModelOnDevice(model, weights, asked, device)
@@ -114,17 +116,17 @@ def embed_chunk(
         vectors=result.vectors,
         flags=result.flags,
     )
-    if stats:
-        with whole_file(stats) as path:
-            text = json.dumps({**asdict(origin), "samples": monitor.series()}, indent=1)
-            path.write_text(text + "\n")
-    return EmbedReport(
+    report = EmbedReport(
         origin,
         run.loaded.info.name,
         run.loaded.info.random,
         num_items=len(texts),
         num_tokens=int(result.num_tokens.sum()),
     )
+    if stats:
+        with whole_file(stats) as path:
+            path.write_text(json.dumps(_stats(run, report, monitor, started), indent=1) + "\n")
+    return report
 
 
 class ModelOnDevice:
@@ -199,6 +201,27 @@ class ModelOnDevice:
             # a kernel that was asked for may not know the precision of a retry
             attention=self.asked.attention if precision == self.precision.value else settings.AUTO,
         )
+
+
+def _stats(
+    run: ModelOnDevice, report: EmbedReport, monitor: Monitor, started: datetime
+) -> dict[str, Any]:
+    """What `--stats` writes: the origin of the shard, and what the report needs besides.
+
+    started: UTC; the samples count from `seconds.load` later
+    gpu:     UUID, None for a CPU
+    samples: of the monitor, one a second
+    """
+    return {
+        "model": run.model,
+        "weights": report.weights_name,
+        "started": started.isoformat(timespec="milliseconds"),
+        "gpu": gpu_uuid(run.device.value),
+        "num_items": report.num_items,
+        "num_tokens": report.num_tokens,
+        **asdict(report.origin),
+        "samples": monitor.series(),
+    }
 
 
 def _read_items(chunk: Path, item: str) -> tuple[list[bytes], list[str]]:
