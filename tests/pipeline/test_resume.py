@@ -31,7 +31,7 @@ def test_a_new_row_runs_its_own_tasks_and_the_check(finished):
     executed = resume(finished)
     assert "CHECK" in executed
     assert "COLLECT (new)" in executed
-    assert all("(new" in name for name in executed if name != "CHECK")
+    assert all("(new" in name for name in executed if name not in ("CHECK", "REPORT"))
 
 
 def test_rows_in_another_order_run_the_check_only(finished):
@@ -39,14 +39,14 @@ def test_rows_in_another_order_run_the_check_only(finished):
     assert resume(finished) == ["CHECK"]
 
 
-def test_a_row_less_runs_the_check_only(finished):
+def test_a_row_less_runs_the_check_and_the_report_only(finished):
     finished.write_sheet(*SHEET[:-1])
-    assert resume(finished) == ["CHECK"]
+    assert resume(finished) == ["CHECK", "REPORT"]
 
 
 def test_a_touched_file_is_split_and_collected_again_but_not_embedded(finished):
     os.utime(finished.home / "data" / "plasmid.fna.gz")
-    assert resume(finished) == ["CHECK", "COLLECT (plasmid)", "SPLIT (plasmid)"]
+    assert resume(finished) == ["CHECK", "COLLECT (plasmid)", "REPORT", "SPLIT (plasmid)"]
 
 
 def test_an_appended_record_runs_the_last_chunks_of_its_sample(finished):
@@ -57,7 +57,7 @@ def test_an_appended_record_runs_the_last_chunks_of_its_sample(finished):
     executed = resume(finished)
     assert "SPLIT (lambda)" in executed
     assert "COLLECT (lambda)" in executed
-    assert all("(lambda" in name for name in executed if name != "CHECK")
+    assert all("(lambda" in name for name in executed if name not in ("CHECK", "REPORT"))
     for process in ("EMBED_ESM2", "EMBED_DNABERTS"):
         before = [n for n in of(finished.first, process) if "(lambda" in n]
         assert len(before) > 1
@@ -69,7 +69,9 @@ def test_an_appended_record_runs_the_last_chunks_of_its_sample(finished):
 def test_other_weights_in_the_same_directory_embed_again_with_that_model_only(finished, weights):
     shutil.copytree(weights / "dnaberts_other", finished.home / "dnaberts", dirs_exist_ok=True)
     first = finished.first
-    assert resume(finished) == sorted(of(first, "COLLECT") + of(first, "EMBED_DNABERTS"))
+    assert resume(finished) == sorted(
+        of(first, "COLLECT") + of(first, "EMBED_DNABERTS") + ["REPORT"]
+    )
 
 
 def test_another_chunk_size_and_back_again_costs_nothing_on_the_way_back(finished):

@@ -189,7 +189,7 @@ def strip_picture(
         + '"/>'
         for step, places in found.items()
     )
-    return Markup(  # noqa: S704 -- numbers, and a label of ours
+    return Markup(
         f'<svg class="strip" viewBox="0 0 {len(values)} 1" preserveAspectRatio="none" role="img" '
         f'aria-label="{label}">{paths}</svg>'
     )
@@ -212,7 +212,7 @@ def sparkline(values: Sequence[float | None], top: float) -> Markup:
     if not known or top <= 0:
         return Markup("")
     path = polyline(known, 100, 24, top)
-    return Markup(  # noqa: S704 -- numbers only
+    return Markup(
         '<svg class="spark" viewBox="0 -1 100 26" preserveAspectRatio="none" aria-hidden="true">'
         f'<path class="area" d="{path}V24H0z"/><path class="curve" d="{path}"/></svg>'
     )

@@ -150,7 +150,7 @@ def _by_sample(sample: Numbers, samples: Sequence[str]) -> dict[str, Any]:
     code = np.full(len(samples), OTHER)
     code[present[:MAX_SAMPLES]] = np.arange(min(len(present), MAX_SAMPLES))
     labels = [samples[number] for number in present[:MAX_SAMPLES]]
-    return _colouring("sample", "Sample", "classes", labels, code[sample], "other samples")
+    return _colouring("sample", "Sample", "classes", labels, code[sample], other="other samples")
 
 
 def _by_record(record: Numbers, records: Sequence[str]) -> dict[str, Any]:
@@ -161,13 +161,13 @@ def _by_record(record: Numbers, records: Sequence[str]) -> dict[str, Any]:
     code = np.full(len(records), OTHER)
     code[top] = np.arange(len(top))
     labels = [records[number] for number in top]
-    return _colouring("record", "Record", "classes", labels, code[record], "other records")
+    return _colouring("record", "Record", "classes", labels, code[record], other="other records")
 
 
 def _by_frame(frame: Numbers) -> dict[str, Any]:
-    code = np.where(frame == FRAME_NAMES.index(NO_FRAME), OTHER, frame)
+    code = np.where(frame == FRAME_NAMES.index(NO_FRAME), OTHER, frame.astype(np.int64))
     labels = list(FRAME_NAMES[:-1])
-    return _colouring("frame", "Frame", "classes", labels, code, "no open frame")
+    return _colouring("frame", "Frame", "classes", labels, code, other="no open frame")
 
 
 def _by_number(values: Numbers, key: str, title: str, *, zero: str = "") -> dict[str, Any]:
@@ -178,9 +178,8 @@ def _by_number(values: Numbers, key: str, title: str, *, zero: str = "") -> dict
     """
     known = np.isfinite(values) & ((values > 0) if zero else True)
     present = values[known]
-    borders = (
-        np.unique(np.quantile(present, np.linspace(0, 1, NUM_STEPS + 1))) if any(known) else []
-    )
+    steps = np.linspace(0, 1, NUM_STEPS + 1)
+    borders = np.unique(np.quantile(present, steps)) if len(present) else np.zeros(0)
     whole = bool(np.equal(np.mod(present, 1), 0).all())
     if whole and len(borders):
         borders = np.unique(np.ceil(borders))
@@ -194,11 +193,11 @@ def _by_number(values: Numbers, key: str, title: str, *, zero: str = "") -> dict
         texts = [f"{end:,.0f}" if whole else f"{end:.3g}" for end in ends]
         labels.append(texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}")
     other = "no protein" if zero else "none"
-    return _colouring(key, title, "scale", labels, code, other)
+    return _colouring(key, title, "scale", labels, code, other=other)
 
 
 def _colouring(
-    key: str, title: str, kind: str, labels: list[str], code: Numbers, other: str
+    key: str, title: str, kind: str, labels: list[str], code: Numbers, *, other: str
 ) -> dict[str, Any]:
     return {
         "key": key,

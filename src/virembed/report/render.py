@@ -24,6 +24,7 @@ from virembed.report.tasks import SERIES
 
 MAX_SAMPLES_LISTED = 300
 MAX_TASKS_LISTED = 30
+NO_VALUE = "\N{EN DASH}"
 RANDOM_NOTE = "Random weights: no biology"
 MARKS = {OK: "✓ ok", LOSSES: "! losses", "empty": "○ empty", FAILED: "✕ failed"}
 
@@ -37,16 +38,16 @@ def render(data: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": lambda value: f"{value:,}", "bp": _bases, "hours": hours}
-    environment.filters |= {"gb": lambda value: f"{value / 1e9:,.2f}", "sig": _significant}
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters |= {"bp": _bases, "hours": hours, "sig": _significant}
     note = RANDOM_NOTE if data["random"] else ""
     page = environment.get_template("report.html.jinja")
     return page.render(
         data=data,
         note=note,
-        style=Markup(_style()),  # noqa: S704 -- our own file
-        script=Markup(page_file("report.js")),  # noqa: S704 -- our own file
-        numbers=Markup(_numbers(data, note)),  # noqa: S704 -- made safe there
+        style=Markup(_style()),
+        script=Markup(page_file("report.js")),
+        numbers=Markup(_numbers(data, note)),
         **_verdict(data),
         **_pictures(data, note),
         **_tasks(data),
@@ -98,13 +99,14 @@ def _verdict(data: Mapping[str, Any]) -> dict[str, Any]:
 def _pictures(data: Mapping[str, Any], note: str) -> dict[str, Any]:
     chart, everything = data["map"], _sums(data["samples"])
     names = [sample["name"] for sample in data["samples"]]
-    colouring = chart["colourings"][0] if chart["colourings"] else None
+    colouring = chart["colourings"][0] if chart["colourings"] else {}
     components = [value for strip in data["strips"] for value in strip.get("component", [])]
     known = [value for value in components if value is not None]
     # the middle 96 % of the values: a few extremes would leave one colour for all others
     low, high = np.quantile(known, [0.02, 0.98]).tolist() if known else (0.0, 1.0)
     return {
         "maps": [(panel, figures.map_picture(panel, colouring, note)) for panel in chart["panels"]],
+        "has_tsne": any("tsne" in panel["layouts"] for panel in chart["panels"]),
         "legend": _legend(colouring),
         "shape_of": shape_of,
         "histograms": [
@@ -137,9 +139,9 @@ def _pictures(data: Mapping[str, Any], note: str) -> dict[str, Any]:
     }
 
 
-def _legend(colouring: Mapping[str, Any] | None) -> list[tuple[str, str, Any, int]]:
+def _legend(colouring: Mapping[str, Any]) -> list[tuple[str, str, Any, int]]:
     """Class of the style sheet, name, shape and number of points of each class."""
-    if colouring is None:
+    if not colouring:
         return []
     codes = [*range(len(colouring["labels"])), *([OTHER] if colouring["other"] else [])]
     return [
@@ -250,7 +252,7 @@ def packed(values: Sequence[float]) -> str:
     return f"{kind}:{base64.b64encode(numbers.astype(f'<{kind}').tobytes()).decode('ascii')}"
 
 
-def _bases(number: int) -> str:
+def _bases(number: float) -> str:
     """1,160,955 as 1.16 Mbp."""
     text = short(number)
     return f"{text[:-1]} {text[-1]}bp" if text[-1].isalpha() else f"{text} bp"
@@ -259,7 +261,7 @@ def _bases(number: int) -> str:
 def _significant(value: float | None, digits: int = 3) -> str:
     """Rounded to some digits, with thousands separated; a dash for no value."""
     if value is None:
-        return "–"
+        return NO_VALUE
     if value == 0 or abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"

@@ -62,7 +62,8 @@ def stratified(num_rows: int, number: int) -> Numbers:
     borders = np.linspace(0, num_rows, number + 1)
     low, high = np.ceil(borders[:-1]), np.ceil(borders[1:])
     place = np.random.default_rng(SEED).random(number)
-    return (low + np.floor(place * (high - low))).astype(np.int64)
+    rows: Numbers = (low + np.floor(place * (high - low))).astype(np.int64)
+    return rows
 
 
 def choose_rows(file: h5py.File, *, sample: int, number: int) -> ChosenRows:

@@ -138,14 +138,20 @@ def failed_sample(name: str, file: str, cause: str) -> dict[str, Any]:
 
 def judge(counts: Mapping[str, int]) -> tuple[str, str]:
     """State and verdict of a sample, the verdict a line that names every loss."""
-    lost = [f"{counts[count]:,} {meaning}" for count, meaning in loss_counts() if counts[count]]
+    lost = losses_in_words(counts)
     records = number_of(counts["records_in"], "record")
     if not counts["rows"]:
-        return EMPTY, f"empty: {records}{', ' + ', '.join(lost) if lost else ''}, no row"
+        return EMPTY, f"empty: no row from {records}{f' ({lost})' if lost else ''}"
     rows = number_of(counts["rows"], "row")
     if lost:
-        return LOSSES, f"complete: {rows} from {records}, with losses: {', '.join(lost)}"
+        return LOSSES, f"complete: {rows} from {records}, with losses ({lost})"
     return OK, f"complete: {rows} from {records}, nothing lost"
+
+
+def losses_in_words(counts: Mapping[str, int]) -> str:
+    """Every loss there is with its number; nothing where there is none."""
+    found = [f"{meaning}: {counts[count]:,}" for count, meaning in loss_counts() if counts[count]]
+    return ", ".join(found)
 
 
 def loss_counts() -> Iterator[tuple[str, str]]:

@@ -97,7 +97,7 @@ class Picture:
             self.text(x, y, text, anchor="end", kind="random")
 
     def done(self) -> Markup:
-        return Markup(self._head + "".join(self._parts) + "</svg>")  # noqa: S704 -- escaped above
+        return Markup(self._head + "".join(self._parts) + "</svg>")
 
 
 def cells(

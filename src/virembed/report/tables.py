@@ -1,4 +1,4 @@
-"""The report as tables: summary.tsv, gpu.tsv, custom content for MultiQC, and the message at the end.
+"""The report as tables: summary.tsv, gpu.tsv, content for MultiQC, and the message at the end.
 
 docs/report.md describes each column.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from virembed.atomic import whole_file
 from virembed.layout import MODELS
-from virembed.report.samples import EMPTY, FAILED, loss_counts, number_of
+from virembed.report.samples import EMPTY, FAILED, loss_counts, losses_in_words, number_of
 
 Facts = Mapping[str, Any]
 Column = tuple[str, Callable[[Facts], Any]]
@@ -132,11 +132,11 @@ def completion(data: Facts) -> str:
     empty, failed = states.get(EMPTY, 0), states.get(FAILED, 0)
     samples = number_of(len(data["samples"]), "sample")
     totals = data["totals"]
-    lost = [f"{totals[count]:,} {meaning}" for count, meaning in loss_counts() if totals[count]]
+    lost = losses_in_words(totals)
     lines = [
         f"{samples}: {len(data['samples']) - empty - failed} ok, {empty} empty, {failed} failed",
         f"{number_of(totals['rows'], 'row')} from {number_of(totals['records_in'], 'record')}, "
-        f"{'lost: ' + ', '.join(lost) if lost else 'nothing lost'}",
+        f"{f'with losses ({lost})' if lost else 'nothing lost'}",
     ]
     if data["tasks"]:
         held_s = sum(total["held_s"] for total in data["devices"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from virembed.report.svg import ticks
@@ -55,10 +56,7 @@ def lay_out(tasks: Sequence[Mapping[str, Any]]) -> Lanes:
         free[lane] = (device, end)
         left = percent(begin)
         lanes[lane][1].append((left, max(round(percent(end) - left, 3), 0.15), task))
-    pauses = [
-        (percent(last[1]), begin - last[1])
-        for last, (begin, _) in zip(active, active[1:], strict=False)
-    ]
+    pauses = [(percent(last[1]), begin - last[1]) for last, (begin, _) in pairwise(active)]
     return Lanes(_named(lanes), pauses, _marks(total), len(tasks) - len(shown))
 
 
