@@ -135,8 +135,9 @@ def heat_map(distances: Mapping[str, Any], names: Sequence[str], title: str) -> 
     """Distances between samples, numbered at the top as at the side."""
     samples, matrix = distances["samples"], distances["matrix"]
     number, left, top = len(samples), 160.0, 18.0
-    size = min(34.0, 300 / number)
-    picture = Picture(left + 306, top + size * number + 6, label=title, kind="heat")
+    size = max(10.0, min(34.0, 300 / number))  # 10: names at the side must not touch
+    width = left + max(size * number, 300) + 6
+    picture = Picture(width, top + size * number + 6, label=title, kind="heat")
     values = [value for row in matrix for value in row]
     found = cells(values, low=0, high=max(values), steps=NUM_STEPS)
     for step, places in found.items():

@@ -160,10 +160,10 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Any]:
     longest = sorted(tasks, key=lambda task: (-timeline.held_s(task), task["task"]))
     longest = longest[:MAX_TASKS_LISTED]
     tops = {
-        name: max((v for task in longest for v in task["series"][name] if v is not None), default=0)
-        for name in SERIES
+        model.name: {name: _largest(longest, model.name, name) for name in SERIES}
+        | {"busy_percent": 100.0}
+        for model in MODELS
     }
-    tops["busy_percent"] = 100
     planned = data["plan"].get("models", {})
     versus = []
     for model in MODELS:
@@ -174,7 +174,13 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Any]:
         "lanes": timeline.lay_out(tasks),
         "on_gpu": any(task["gpu"] for task in tasks),
         "longest": [
-            (task, {name: figures.sparkline(task["series"][name], tops[name]) for name in SERIES})
+            (
+                task,
+                {
+                    name: figures.sparkline(task["series"][name], tops[task["model"]][name])
+                    for name in SERIES
+                },
+            )
             for task in longest
         ],
         "held_s": timeline.held_s,
@@ -183,6 +189,12 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Any]:
         "planned_s": planned_s(data) if versus else None,
         "took_s": sum(total["held_s"] for total in data["devices"].values()),
     }
+
+
+def _largest(tasks: Sequence[Mapping[str, Any]], model: str, name: str) -> float:
+    """Of a series, over the tasks of a model."""
+    values = (v for task in tasks if task["model"] == model for v in task["series"][name])
+    return max((value for value in values if value is not None), default=0.0)
 
 
 def _sums(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
