@@ -73,7 +73,6 @@ workflow {
                 ['dnaberts', file(params.dnaberts_weights, glob: false)],
             ],
         )
-        VIREMBED.out.message.filter { text -> text.trim() }.view { text -> text.trim() }
     }
 
     workflow.onComplete = {

@@ -101,7 +101,6 @@ workflow VIREMBED {
         COLLECT.out.flatMap { _sample, result, summary, _proteins -> [result, summary] }.toSortedList { a, b -> a.name <=> b.name },
         EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },
     )
-
-    emit:
-    message = REPORT.out.message // how many samples, rows and losses; where the report is
+    // how many samples, rows and losses
+    REPORT.out.message.filter { text -> text.trim() }.view { text -> text.trim() }
 }
