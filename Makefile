@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST := $(BIN)/python -m pytest
 NEXTFLOW := tools/nextflow
 
-.PHONY: help demo test test-quick test-sites check format bench clean
+.PHONY: help demo test test-quick test-sites check format bench browser clean
 
 help:
 	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-quick  the tests that do not start Nextflow"
 	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
 	@echo "make check       lint, types, architecture, lint of the pipeline"
+	@echo "make browser     install chromium (root, Debian), for the tests of the report"
 	@echo "make bench       the benchmarks that need no GPU"
 	@echo "make clean       remove what make has made"
 
@@ -41,8 +42,15 @@ help:
 demo: .venv/run.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
+# the only target that installs something outside of this directory: `make test` does so in CI only,
+# elsewhere the tests that need a browser are skipped where there is none
+browser:
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+		echo "No chromium could be installed: the tests of the report in a browser are skipped"
+
 # quick tests side by side; each Nextflow uses all cores by itself
-test: .venv/dev.stamp .venv-anndata-0.10/stamp
+test: .venv/dev.stamp .venv-anndata-0.10/stamp $(if $(CI),browser)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 

@@ -115,9 +115,13 @@ workflow {
 
     workflow.onComplete = {
         def collected = workflow.stats.processes.find { process -> process.name.tokenize(':').last() == 'COLLECT' }
-        def num_samples = collected ? collected.succeeded + collected.cached : 0
-        if (workflow.success && num_samples) {
-            log.info("${num_samples} samples are in ${file(params.outdir).toUriString()} (${workflow.duration})")
+        def number = collected ? collected.succeeded + collected.cached : 0
+        def out = file(params.outdir ?: '.').toUriString()
+        if (workflow.success && number > 0) {
+            log.info("${number} samples are in ${out} (${workflow.duration}), the report is ${out}/report.html")
+        }
+        else if (number > 0) {
+            log.info("${number} samples were finished before. A report of them:\n\n    virembed report ${out} --samples ${params.input} --out report.html\n")
         }
     }
     workflow.onError = {

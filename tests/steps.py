@@ -66,6 +66,10 @@ class Sample:
         arguments = [f"--{name}={value}" for name, value in options.items()]
         return call("split", *files, "--sample", self.name, "--out-dir", self.home, *arguments)
 
+    @property
+    def stats(self) -> Path:
+        return self.home / "stats"
+
     def embed(self, *, only: str = "", weights: Weights | None = None, **options: object) -> None:
         self.shards.mkdir(exist_ok=True)
         converted = (weights or self.weights).converted
@@ -75,7 +79,8 @@ class Sample:
                 out = self.shards / f"{chunk.stem}.shard.h5"
                 command = ("embed", chunk, "--model", model.name, "--device", "cpu")
                 given = ("--weights", converted[model.name], "--out", out)
-                assert call(*command, *given, *arguments) == 0
+                told = ("--stats", self.stats / f"{chunk.stem}.stats.json")
+                assert call(*command, *given, *told, *arguments) == 0
 
     def collect(self) -> int:
         cards = [f"--weights={card}" for card in self.weights.cards]

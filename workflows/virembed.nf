@@ -3,6 +3,7 @@ include { SPLIT } from '../modules/split'
 include { EMBED_ESM2 } from '../modules/embed_esm2'
 include { EMBED_DNABERTS } from '../modules/embed_dnaberts'
 include { COLLECT } from '../modules/collect'
+include { REPORT } from '../modules/report'
 include { MODELS } from './models'
 include { ESTIMATE } from './estimate'
 include { ranges ; sheetFiles } from './sheet'
@@ -39,7 +40,7 @@ workflow VIREMBED {
     // [sample, shard]
     EMBED_ESM2(cut.flatMap { sample, _manifest, proteins, _dna -> proteins.collect { chunk -> tuple(sample, chunk) } }, esm2)
     EMBED_DNABERTS(cut.flatMap { sample, _manifest, _proteins, dna -> dna.collect { chunk -> tuple(sample, chunk) } }, dnaberts)
-    shards = EMBED_ESM2.out.mix(EMBED_DNABERTS.out)
+    shards = EMBED_ESM2.out.shard.mix(EMBED_DNABERTS.out.shard)
 
     // [sample, [shard, ...]] as soon as the last shard of the sample is there; a sample without any
     // chunk goes round the grouping, which would lose it
@@ -55,4 +56,12 @@ workflow VIREMBED {
         cut.map { sample, manifest, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
         MODELS.out.cards,
     )
+
+    // all results of the run, and what the devices did; sorted, so that a resumed run finds its report
+    REPORT(
+        COLLECT.out.flatMap { _sample, result, summary, _proteins -> [result, summary] }.toSortedList { a, b -> a.name <=> b.name },
+        EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },
+    )
+    // how many samples, rows and losses
+    REPORT.out.message.filter { text -> text.trim() }.view { text -> text.trim() }
 }

@@ -18,7 +18,8 @@ process EMBED_DNABERTS {
     tuple val(model), path(weights, stageAs: 'weights')
 
     output:
-    tuple val(sample), path("${chunk.baseName}.shard.h5")
+    tuple val(sample), path("${chunk.baseName}.shard.h5"), emit: shard
+    path "${chunk.baseName}.stats.json", emit: stats
 
     script:
     """
@@ -27,11 +28,12 @@ process EMBED_DNABERTS {
         --weights ${weights} \\
         --device ${task.ext.device} \\
         --threads ${task.cpus} \\
-        --out ${chunk.baseName}.shard.h5
+        --out ${chunk.baseName}.shard.h5 \\
+        --stats ${chunk.baseName}.stats.json
     """
 
     stub:
     """
-    touch ${chunk.baseName}.shard.h5
+    touch ${chunk.baseName}.shard.h5 ${chunk.baseName}.stats.json
     """
 }

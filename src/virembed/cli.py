@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "Estimate GPU hours, wall time and disk of a run after split.",
     "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
     "collect": "Collect the vectors of a sample into one HDF5 file.",
+    "report": "Make the report of a run, and its tables.",
     "verify": "Prove that a result file is complete and unaltered.",
     "info": "Show what is in a result file.",
     "compare": "Compare the rows and vectors of two result files.",

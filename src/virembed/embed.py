@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -89,6 +91,7 @@ def embed_chunk(
         InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
     """
     begin = time.perf_counter()
+    started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     keys, texts = _read_items(chunk, model_slot(model).item)
     with take_device(asked.device, waiting=listener.waiting) as device:
         run = ModelOnDevice(model, weights, asked, device)
@@ -96,18 +99,18 @@ def embed_chunk(
         with ThreadPoolExecutor(1) as pool, Monitor(gpu_uuid(device.value)) as monitor:
             # reading every byte takes seconds for the large models
             checked = pool.submit(verify_checksums, weights, run.loaded.info)
-            told = listener.progress(len(texts))
+            tell = listener.progress(len(texts))
 
             def progress(items: int, tokens: int) -> None:
                 monitor.progress(items, tokens)
-                told(items, tokens)
+                tell(items, tokens)
 
             result = run.embed(texts, progress, name_of=lambda item: keys[item].hex())
             embedded = time.perf_counter()
             checked.result()
     checked_s = time.perf_counter() - embedded
     origin = run.origin(chunk.stem, result, monitor, load=loaded_s, checksums=checked_s)
-    begin = time.perf_counter()
+    writing = time.perf_counter()
     write_shard(
         out,
         identity=run.identity,
@@ -117,19 +120,19 @@ def embed_chunk(
         vectors=result.vectors,
         flags=result.flags,
     )
-    if stats:
-        write_s = time.perf_counter() - begin
-        with whole_file(stats) as path:
-            told_too = {"write_s": write_s, "samples": monitor.series()}
-            text = json.dumps({**asdict(origin), **told_too}, indent=1)
-            path.write_text(text + "\n")
-    return EmbedReport(
+    write_s = time.perf_counter() - writing
+    report = EmbedReport(
         origin,
         run.loaded.info.name,
         run.loaded.info.random,
         num_items=len(texts),
         num_tokens=int(result.num_tokens.sum()),
     )
+    if stats:
+        told = _stats(run, report, monitor, started=started, write_s=write_s)
+        with whole_file(stats) as path:
+            path.write_text(json.dumps(told, indent=1) + "\n")
+    return report
 
 
 class ModelOnDevice:
@@ -211,6 +214,28 @@ class ModelOnDevice:
             # a kernel that was asked for may not know the precision of a retry
             attention=self.asked.attention if precision == self.precision.value else settings.AUTO,
         )
+
+
+def _stats(
+    run: ModelOnDevice, report: EmbedReport, monitor: Monitor, *, started: str, write_s: float
+) -> dict[str, Any]:
+    """What `--stats` writes: the origin of the shard, and what the report needs besides.
+
+    started: UTC; the samples count from `seconds.load` later
+    gpu:     UUID, None for a CPU
+    samples: of the monitor, one a second
+    """
+    return {
+        "model": run.model,
+        "weights": report.weights_name,
+        "started": started,
+        "gpu": gpu_uuid(run.device.value),
+        "num_items": report.num_items,
+        "num_tokens": report.num_tokens,
+        **asdict(report.origin),
+        "write_s": write_s,
+        "samples": monitor.series(),
+    }
 
 
 def _read_items(chunk: Path, item: str) -> tuple[list[bytes], list[str]]:

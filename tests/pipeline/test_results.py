@@ -49,12 +49,15 @@ def num_rows(launch, sample):
 def test_a_run_publishes_three_files_per_sample_and_how_it_went(finished):
     out = finished.home / "out"
     suffixes = ("h5", "summary.json", "proteins.faa.gz")
-    assert {path.name for path in out.iterdir()} - {"pipeline_info"} == set(SAMPLES)
+    of_the_run = {"report.html", "summary.tsv", "gpu.tsv", "multiqc"}
+    assert {path.name for path in out.iterdir()} - {"pipeline_info"} == {*SAMPLES, *of_the_run}
     for sample in SAMPLES:
         names = {path.name for path in (out / sample).iterdir()}
         assert names == {f"{sample}.{suffix}" for suffix in suffixes}
     assert "4 samples are in " in finished.first.output
     assert {"plan.tsv", "plan.json"} <= {path.name for path in (out / "pipeline_info").iterdir()}
+    assert "4 samples: 3 ok, 1 empty, 0 failed\n" in finished.first.output
+    assert f"the report is {out}/report.html" in finished.first.output
     if finished.engine != "25.04.0-strict":  # this one puts them elsewhere: nextflow #6363
         info = {path.name.split("_")[0] for path in (out / "pipeline_info").iterdir()}
         assert info == {"report", "timeline", "dag", "plan.tsv", "plan.json"}
@@ -84,6 +87,18 @@ def test_a_sample_without_open_frames_has_rows_and_no_esm2_task(finished):
     assert embeds == {"EMBED_DNABERTS"}
 
 
+def test_the_tables_of_the_run_have_every_sample_and_every_task(finished):
+    def column(name):
+        lines = (finished.home / "out" / name).read_text().splitlines()[1:]
+        return sorted(line.split("\t")[0] for line in lines)
+
+    assert column("summary.tsv") == list(SAMPLES)
+    embedded = [task for task in finished.first.tasks if task.process.startswith("EMBED_")]
+    models = {"EMBED_ESM2": "esm2", "EMBED_DNABERTS": "dnaberts"}
+    names = [task.tag.replace(":", f".{models[task.process]}.") for task in embedded]
+    assert column("gpu.tsv") == sorted(names)
+
+
 def test_published_weights_are_converted_and_converted_ones_are_used_as_they_are(finished):
     assert [t.tag for t in finished.first.tasks if t.process == "WEIGHTS"] == ["esm2"]
 
@@ -104,12 +119,13 @@ def test_a_held_chunk_holds_its_own_sample_only_and_killed_for_good_is_all_that_
         kill(held)
     failed = prepared.finish(process)
     assert failed.returncode == 1
+    assert "3 samples were finished before. A report of them:" in failed.output
     attempts = [(task.attempt, task.exit) for task in failed.tasks if task.name == HELD_TASK]
     assert attempts == [("1", "137"), ("2", "137"), ("3", "137")]
 
     resumed = prepared.run(*prepared.arguments, "-resume")
     assert resumed.returncode == 0, resumed.output
-    assert resumed.executed == ["COLLECT (lambda)", HELD_TASK]
+    assert resumed.executed == ["COLLECT (lambda)", HELD_TASK, "REPORT"]
     assert_same_results(prepared, finished)
 
 

@@ -10,7 +10,7 @@ from .launch import DATA, SHEET
 
 pytestmark = pytest.mark.pipeline
 
-RUN_WIDE = ("CHECK", "PLAN")  # tasks that see all samples
+RUN_WIDE = ("CHECK", "PLAN", "REPORT")  # tasks that see all samples
 
 
 def resume(launch, *more):
@@ -41,14 +41,14 @@ def test_rows_in_another_order_run_the_check_only(finished):
     assert resume(finished) == ["CHECK"]
 
 
-def test_a_row_less_runs_the_check_and_the_estimate_only(finished):
+def test_a_row_less_runs_what_concerns_the_whole_run_only(finished):
     finished.write_sheet(*SHEET[:-1])
-    assert resume(finished) == ["CHECK", "PLAN"]
+    assert resume(finished) == ["CHECK", "PLAN", "REPORT"]
 
 
 def test_a_touched_file_is_split_and_collected_again_but_not_embedded(finished):
     os.utime(finished.home / "data" / "plasmid.fna.gz")
-    assert resume(finished) == ["CHECK", "COLLECT (plasmid)", "SPLIT (plasmid)"]
+    assert resume(finished) == ["CHECK", "COLLECT (plasmid)", "REPORT", "SPLIT (plasmid)"]
 
 
 def test_an_appended_record_runs_the_last_chunks_of_its_sample(finished):
@@ -71,7 +71,7 @@ def test_an_appended_record_runs_the_last_chunks_of_its_sample(finished):
 def test_other_weights_in_the_same_directory_embed_again_with_that_model_only(finished, weights):
     shutil.copytree(weights / "dnaberts_other", finished.home / "dnaberts", dirs_exist_ok=True)
     first = finished.first
-    again = [*of(first, "COLLECT"), *of(first, "EMBED_DNABERTS"), "PLAN"]
+    again = [*of(first, "COLLECT"), *of(first, "EMBED_DNABERTS"), "PLAN", "REPORT"]
     assert resume(finished) == sorted(again)
 
 

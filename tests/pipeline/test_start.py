@@ -57,7 +57,8 @@ def test_stubs_run_the_whole_flow_without_python_packages(prepared):
     run = prepared.run(*prepared.arguments, "-stub-run")
     assert run.returncode == 0, run.output
     assert {task.process for task in run.tasks} == {
-        *("CHECK", "SPLIT", "PLAN", "WEIGHTS", "EMBED_ESM2", "EMBED_DNABERTS", "COLLECT")
+        *("CHECK", "SPLIT", "PLAN", "WEIGHTS", "EMBED_ESM2", "EMBED_DNABERTS", "COLLECT"),
+        "REPORT",
     }
     assert (prepared.home / "out" / "lambda" / "lambda.summary.json").exists()
 
@@ -76,4 +77,4 @@ def test_lint_finds_neither_errors_nor_warnings():
     assert lint.returncode == 0, output
     # only errors count for the exit code, and a warning too is shown as FILE:LINE:COLUMN
     assert not re.search(r":\d+:\d+: ", output), output
-    assert "20 files had no errors" in output
+    assert "21 files had no errors" in output

@@ -1,0 +1,193 @@
+"""The page in a real browser: what it shows, and what it does when it is used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import pytest
+
+from tests.report.conftest import FinishedRun
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium here: `make browser` installs it")
+WIDTHS = (400, 1280, 1920)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as started:
+        # --no-sandbox: as root, in a container
+        chromium = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, made: Path):
+    """Opens the report as asked; fails on any error in it and on any request to elsewhere."""
+    opened, errors = [], []
+
+    def start(*, width: int = 1280, script: bool = True, scheme: str = "light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            java_script_enabled=script,
+        )
+        opened.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: errors.append(request.url) if request.url[:5] == "http:" else None,
+        )
+        page.goto((made / "report.html").as_uri())
+        return page
+
+    yield start
+    for context in opened:
+        context.close()
+    assert errors == []
+
+
+def drawn(canvas) -> int:
+    """How many pixels of a canvas have a colour."""
+    return canvas.evaluate(
+        """canvas => {
+            const copy = new OffscreenCanvas(canvas.width, canvas.height);
+            const context = copy.getContext("2d", { willReadFrequently: true });
+            context.drawImage(canvas, 0, 0);
+            const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+            return data.filter((value, place) => place % 4 === 3 && value > 0).length;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("script", [True, False])
+def test_nothing_is_cut_off_or_lies_upon_each_other(visit, width, script):
+    page = visit(width=width, script=script)
+    assert page.locator("section").count() == 9
+    boxes = [section.bounding_box() for section in page.locator("section").all()]
+    for above, below in pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+    for svg in page.locator("section svg:visible").all():
+        box = svg.bounding_box()
+        inside = page.locator("section").first.bounding_box()
+        # tables scroll sideways; pictures do not
+        if "spark" not in (svg.get_attribute("class") or ""):
+            assert box["x"] + box["width"] <= inside["x"] + inside["width"]
+
+
+def test_without_javascript_every_figure_is_a_still_picture(visit):
+    page = visit(script=False)
+    assert page.locator("canvas:visible, select:visible, button:visible").count() == 0
+    assert page.locator("svg.points:visible").count() == 2
+    assert page.locator("svg.histogram:visible").count() == 6
+    assert page.locator("svg.heat:visible").count() == 2
+    assert page.locator("svg.strip:visible").count() >= 2
+    assert page.locator("#legend .key:visible").count() == 4
+
+
+def test_pointing_at_a_dot_shows_the_id_of_its_row(visit, finished_run: FinishedRun):
+    page = visit()
+    canvas = page.locator(".panel canvas").first
+    canvas.scroll_into_view_if_needed()
+    assert drawn(canvas) > 500
+    tip = page.locator(".tip")
+    assert not tip.is_visible()
+    canvas.focus()
+    canvas.press("ArrowRight")  # to the dot nearest to the middle
+    ring = page.locator(".ring").first.bounding_box()
+    by_key = tip.locator("b").inner_text()
+    canvas.press("Escape")
+    assert not tip.is_visible()
+    page.mouse.move(ring["x"] + ring["width"] / 2, ring["y"] + ring["height"] / 2)
+    assert tip.is_visible()
+    assert tip.locator("b").inner_text() == by_key
+    assert page.locator(".ring:visible").count() == 2  # in both panels
+    sample, row = tip.locator("span").first.inner_text().removeprefix("Sample ").split(", row ")
+    with h5py.File(finished_run.result(sample)) as file:
+        assert file["obs/row_id"].asstr()[int(row.replace(",", ""))] == by_key
+
+
+def test_the_legend_hides_and_shows_and_follows_the_colouring(visit):
+    page = visit()
+    canvas = page.locator(".panel canvas").nth(1)
+    button = page.get_by_role("button", name="reads")
+    before = drawn(canvas)
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert drawn(canvas) < before / 2
+    button.click()
+    assert drawn(canvas) == before
+    page.select_option("#colour", label="Frame")
+    names = page.locator("#legend .name").all_inner_texts()
+    assert names == ["F1", "F2", "F3", "R1", "R2", "R3", "no open frame"]
+    page.select_option("#layout", "pca")
+    assert page.locator("[data-layout=pca]:visible").count() == 2
+    assert drawn(canvas) > 500
+
+
+def test_zooming_and_back(visit):
+    page = visit()
+    canvas = page.locator(".panel canvas").first
+    before = canvas.evaluate("c => c.toDataURL()")
+    nearer, _, everything = page.locator(".zoom").first.locator("button").all()
+    nearer.click()
+    assert canvas.evaluate("c => c.toDataURL()") != before
+    everything.click()
+    assert canvas.evaluate("c => c.toDataURL()") == before
+
+
+def test_dark_by_the_system_and_by_the_button(visit):
+    def paper(page):
+        return page.locator("section").first.evaluate("s => getComputedStyle(s).backgroundColor")
+
+    light, dark = visit(), visit(scheme="dark")
+    assert paper(light) == "rgb(255, 255, 255)"
+    assert paper(dark) == "rgb(23, 28, 35)"
+    light.locator("#theme").click()
+    dark.locator("#theme").click()
+    assert paper(light) == "rgb(23, 28, 35)"
+    assert paper(dark) == "rgb(255, 255, 255)"
+
+
+def test_choosing_a_sample_shows_its_numbers_everywhere(visit, data):
+    page = visit()
+    page.locator("select.sample").first.select_option(label="stops")
+    stops = next(sample for sample in data["samples"] if sample["name"] == "stops")
+    assert page.locator("[data-total=windows]").inner_text() == f"{stops['counts']['windows']:,}"
+    assert page.locator("li[data-count=frames_open] b").inner_text() == "0"
+    titles = page.locator("[data-bins=frames] .bars title").all_text_contents()
+    assert titles[-1] == f"none: {stops['frames']['none']}"
+    page.locator("select.sample").last.select_option("all")
+    shown = page.locator("[data-total=windows]").inner_text()
+    assert shown == f"{data['totals']['windows']:,}"
+
+
+def test_tables_are_sorted_by_their_heads(visit, data):
+    page = visit()
+    head = page.locator("#samples th button", has_text=re.compile("^Rows$"))
+    column = page.locator("#samples tbody td:nth-child(7)")
+    rows = sorted(sample["counts"]["rows"] for sample in data["samples"])
+    head.click()
+    assert column.all_inner_texts() == [f"{number:,}" for number in rows]
+    head.click()
+    assert column.all_inner_texts() == [f"{number:,}" for number in reversed(rows)]
+
+
+def test_everything_is_reached_by_the_keyboard(visit):
+    page = visit()
+    seen = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert {"theme", "colour", "layout", "CANVAS", "BUTTON", "A", "SELECT"} <= seen
