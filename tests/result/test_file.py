@@ -190,6 +190,7 @@ def test_a_killed_writer_leaves_nothing_that_opens(tmp_path):
     )
     command = [sys.executable, "-c", program, str(tmp_path / "killed.h5")]
     assert subprocess.run(command, check=False).returncode == -9
-    assert [path.name for path in tmp_path.iterdir()] == ["killed.h5.partial"]
+    (partial,) = tmp_path.iterdir()
+    assert partial.match("killed.h5.*.partial")
     with pytest.raises(OSError, match="already open for write"):
-        h5py.File(tmp_path / "killed.h5.partial")
+        h5py.File(partial)

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from virembed.atomic import fsync
 from virembed.checksum import sha256_of
-from virembed.errors import UsageError, WeightsError
+from virembed.errors import UsageError, VirembedError, WeightsError
 from virembed.models.checkpoints import Checkpoint, read_checkpoint
 from virembed.models.registry import FAMILIES, Family
 from virembed.models.weights import SourceFormat, Tensors, check_tensors, rename
@@ -127,7 +128,7 @@ def _write(
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        save_file(_stored_apart(tensors), partial / TENSORS, metadata={"format": "pt"})
+        _save(_stored_apart(tensors), partial / TENSORS)
         for path in companions:
             shutil.copyfile(path, partial / path.name)
         files = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
@@ -143,6 +144,15 @@ def _write(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return info
+
+
+def _save(tensors: Tensors, path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # of the disk: it knows no other
+        raise VirembedError(
+            f"{path}: cannot be written ({error})", "Make room, or write elsewhere."
+        ) from None
 
 
 def _stored_apart(tensors: Tensors) -> Tensors:
