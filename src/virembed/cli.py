@@ -94,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         cause = f" ({error})" if str(error) else ""
         click.echo(f"ERROR out of memory{cause}. Give the task more.", err=True)
         sys.exit(TransientError.exit_code)
+    except ImportError as error:  # not installed, or its libraries do not fit into the memory
+        if "--debug" in arguments:
+            traceback.print_exc()
+        remedy = "Install the package again, or give the program more memory."
+        click.echo(f"ERROR a library cannot be loaded ({error}). {remedy}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -4,9 +4,9 @@
     with open_complete(path) as file:    refuses what was not finished
     with open_sealed(path) as file:      refuses what was altered in a single bit, too
 
-The superblock of HDF5 1.10 makes the library itself refuse a file whose writer was killed. The seal
-is the xxh3-128 hash of all bytes, behind the last one that HDF5 knows of, where no reader looks:
-HDF5 has checksums for most of its metadata, none for text, and may stumble over damage in any way.
+A file whose writer was killed says complete = 0. The seal is the xxh3-128 hash of all bytes, behind
+the last one that HDF5 knows of, where no reader looks: HDF5 has checksums for most of its metadata,
+none for text, and may stumble over damage in any way.
 
 No file is locked: nobody reads what has no name yet, and some file systems of clusters know no
 locks.

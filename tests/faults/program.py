@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +30,17 @@ def run(
     *arguments: object,
     env: Mapping[str, str] | None = None,
     limit: Callable[[], object] | None = None,
+    within: Sequence[str] = (),
     **options: object,
 ) -> Done:
     """`virembed` with these arguments.
 
     Args:
+        within: a command that starts it.
         env: all of its environment; the paths of Python are added.
         limit: called in the process before the program starts.
     """
-    command = [sys.executable, "-m", "virembed", *map(str, arguments)]
+    command = [*within, sys.executable, "-m", "virembed", *map(str, arguments)]
     return _run(command, env=env, preexec_fn=limit, **options)
 
 
@@ -69,7 +71,7 @@ def split_arguments(sample: Sample, fasta: Path) -> list[object]:
 
 
 def embed_arguments(sample: Sample, chunk: str, out: Path) -> list[object]:
-    """Of a chunk by its name, such as `S.esm2.00000.faa`; packs are small, so that there are many."""
+    """Of a chunk by its name, such as `S.esm2.00000.faa`; in many small packs."""
     model = chunk.split(".")[1]
     weights = ("--weights", sample.weights.converted[model], "--device", "cpu", "--threads", 1)
     packs = ("--tokens-per-pack", 128)

@@ -147,7 +147,7 @@ WRONG_FILES = {
         edit(MANIFEST, lambda b: flip(b, len(b) // 2)),
         "S.manifest.h5: no whole manifest: altered",
     ),
-    "manifest: truncated": (edit(MANIFEST, lambda b: b[:-1000]), "S.manifest.h5: no whole manifest"),
+    "manifest: truncated": (edit(MANIFEST, lambda b: b[:-9]), "S.manifest.h5: no whole manifest"),
     "manifest: of another sample": (from_other_sample(MANIFEST), "sample 'T', shards: "),
     "manifest: of an older format": (
         of_format(MANIFEST, "virembed.manifest/1"),

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.steps import DEMO, Sample, Weights
+from tests.faults.program import (
+    Done,
+    assert_one_line,
+    collect_arguments,
+    embed_arguments,
+    run,
+    split_arguments,
+)
+from tests.steps import DEMO, Sample
+
+READS = DEMO / "lambda_reads.fastq.gz"
+FULL = "No space left on device"
+TOO_LARGE = "File too large"  # what a limit on the size of files says
 
 
 @pytest.fixture
@@ -25,25 +37,66 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(directory)], check=True)
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "virembed", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def files_up_to(num_bytes: int) -> Callable[[], None]:
+    """A limit that anybody can set, for where a file system cannot be mounted."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes))
 
 
-def assert_refused(done: subprocess.CompletedProcess[str], disk: Path) -> None:
-    assert done.returncode == 1, done
-    assert done.stderr.count("\n") == 1
-    assert "No space left on device" in done.stderr
-    finished = (".h5", ".gz", ".json")
-    assert not [path for path in disk.rglob("*") if path.name.endswith(finished)]
+def assert_refused(done: Done, directory: Path, says: str) -> None:
+    assert_one_line(done, code=1, says=says)
+    left = [path for path in directory.rglob("*") if path.is_file() and path.name != "filling"]
+    assert not left
 
 
-def test_split_and_embed_on_a_full_disk(small_disk: Path, tmp_path: Path, tiny_weights: Weights):
-    reads = DEMO / "lambda_reads.fastq.gz"
-    assert_refused(run("split", reads, "--sample", "S", "--out-dir", small_disk), small_disk)
+def fill(disk: Path, *, leave: int) -> None:
+    """Takes all room of a file system but some bytes."""
+    usage = os.statvfs(disk)
+    (disk / "filling").write_bytes(bytes(usage.f_bavail * usage.f_frsize - leave))
 
-    sample = Sample(tmp_path / "sample", tiny_weights)
-    assert sample.split(reads) == 0
-    chunk = sample.home / "chunks/esm2/S.esm2.00000.faa"
-    options = ("--model", "esm2", "--weights", tiny_weights.converted["esm2"], "--device", "cpu")
-    assert_refused(run("embed", chunk, *options, "--out", small_disk / "x.shard.h5"), small_disk)
+
+def test_split_on_a_full_disk(small_disk: Path):
+    done = run("split", READS, "--sample", "S", "--out-dir", small_disk)
+    assert_refused(done, small_disk, FULL)
+
+
+def test_embed_on_a_full_disk(small_disk: Path, reference: Sample):
+    fill(small_disk, leave=5000)
+    arguments = embed_arguments(reference, "S.dnaberts.00000.fna", small_disk / "x.shard.h5")
+    assert_refused(run(*arguments), small_disk, FULL)
+
+
+def test_collect_says_beforehand_what_does_not_fit(small_disk: Path, reference: Sample):
+    done = run(*collect_arguments(reference, small_disk))
+    assert_one_line(done, code=7, says=f"{small_disk}: 0.0 GB needed")
+    assert not list(small_disk.iterdir())
+
+
+def test_weights_convert_on_a_full_disk(small_disk: Path, reference: Sample):
+    source = reference.weights.originals["dnaberts"]
+    done = run("weights", "convert", source, "--out", small_disk / "w")
+    assert_refused(done, small_disk, FULL)
+
+
+@pytest.mark.parametrize("kilobytes", [16, 256])
+def test_split_where_files_may_not_grow(reference: Sample, tmp_path: Path, kilobytes: int):
+    sample = Sample(tmp_path, reference.weights)
+    done = run(*split_arguments(sample, READS), limit=files_up_to(kilobytes << 10))
+    assert_refused(done, tmp_path, TOO_LARGE)
+
+
+def test_embed_where_files_may_not_grow(reference: Sample, tmp_path: Path):
+    arguments = embed_arguments(reference, "S.dnaberts.00000.fna", tmp_path / "x.shard.h5")
+    assert_refused(run(*arguments, limit=files_up_to(4096)), tmp_path, TOO_LARGE)
+
+
+@pytest.mark.parametrize("kilobytes", [8, 24, 90])
+def test_collect_where_files_may_not_grow(reference: Sample, tmp_path: Path, kilobytes: int):
+    arguments = collect_arguments(reference, tmp_path)
+    done = run(*arguments, limit=files_up_to(kilobytes << 10))
+    assert_refused(done, tmp_path, TOO_LARGE)
+
+
+def test_weights_convert_where_files_may_not_grow(reference: Sample, tmp_path: Path):
+    source = reference.weights.originals["dnaberts"]
+    arguments = ("weights", "convert", source, "--out", tmp_path / "w")
+    assert_refused(run(*arguments, limit=files_up_to(100_000)), tmp_path, TOO_LARGE)
