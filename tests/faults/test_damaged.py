@@ -81,6 +81,24 @@ def test_a_file_cut_short_anywhere_is_found(reference: Sample, tmp_path: Path, n
             READERS[name](path)
 
 
+def test_info_on_a_damaged_result_is_lines_or_one_error(reference: Sample, tmp_path: Path, capsys):
+    whole = (reference.home / RESULT).read_bytes()
+    path = tmp_path / RESULT
+    rng = random.Random(6)
+    codes = set()
+    for _ in range(NUM_FLIPS):
+        damaged = bytearray(whole)
+        for position in rng.sample(range(len(whole)), 200):
+            damaged[position] = rng.randrange(256)
+        path.write_bytes(damaged)
+        codes.add(call("info", path))
+        error = capsys.readouterr().err
+        assert error.count("\n") <= 1
+        assert not error or error.startswith(f"ERROR {path}: ")
+    assert 7 in codes
+    assert codes <= {0, 7}
+
+
 def edit(name: str, change: Callable[[bytes], bytes]) -> Callable[[Sample], object]:
     """Changes the bytes of a file of the sample."""
 

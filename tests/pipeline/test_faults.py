@@ -24,7 +24,7 @@ pytestmark = [
 STEPS = {
     "SPLIT (lambda)": "split input/1/lambda_1.fna",
     "EMBED_ESM2 (lambda:00001)": "embed lambda.esm2.00001.faa",
-    "COLLECT (plasmid)": "collect --manifest plasmid.manifest.h5",
+    "COLLECT (lambda)": "collect --manifest lambda.manifest.h5",
 }
 
 
@@ -57,10 +57,10 @@ def test_a_task_of_each_step_killed_once_is_tried_again(prepared, finished):
 
 def test_a_run_killed_in_every_phase_and_resumed_is_as_if_nothing_had_been(prepared, finished):
     resume, done = [], set()
-    published = prepared.home / "out" / "plasmid" / "plasmid.h5"
+    published = prepared.home / "out" / "lambda" / "lambda.h5"
     phases = (
         lambda: prepared.task_process(STEPS["SPLIT (lambda)"]),
-        lambda: prepared.task_process(STEPS["COLLECT (plasmid)"]),
+        lambda: prepared.task_process(STEPS["COLLECT (lambda)"]),
         lambda: wait_for(published.exists, "published result"),
     )
     for reached in phases:
