@@ -23,8 +23,9 @@ workflow VIREMBED {
     // [sample, [fasta, ...]]: a sample's tasks get its own values only, so that a change elsewhere in
     // the sheet leaves them as they are
     samples = CHECK.out
-        .flatMap { csv -> csv.splitCsv(header: true, quote: '"').groupBy { row -> row.sample }.collect { sample, rows -> [sample, rows] } }
-        .map { sample, rows -> tuple(sample, rows.collect { row -> file(row.fasta, glob: false) }) }
+        // not splitCsv, which takes a quote in a path for an error
+        .flatMap { csv -> csv.readLines().drop(1).collect { line -> cells(line) }.groupBy { row -> row[0] }.collect { sample, rows -> [sample, rows] } }
+        .map { sample, rows -> tuple(sample, rows.collect { row -> file(row[1], glob: false) }) }
 
     // [sample, manifest, [esm2 chunk, ...], [dnaberts chunk, ...]]
     SPLIT(samples, rules)

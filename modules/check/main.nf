@@ -13,9 +13,10 @@ process CHECK {
     path 'samples.csv'
 
     script:
+    def quoted_base = base.replace("'", "'\\''")
     """
     virembed check ${sheet} \\
-        --base '${base}' \\
+        --base '${quoted_base}' \\
         --staged-dir input \\
         --staged-lines '${staged_lines}' \\
         --duplicate-ids ${duplicate_ids} \\
@@ -24,9 +25,10 @@ process CHECK {
     """
 
     stub:
+    def quoted_base = base.replace("'", "'\\''")
     """
     (IFS=,; echo sample,fasta; sed 1d ${sheet} | while read -r sample fasta; do
-        case "\$fasta" in /*) ;; *) fasta='${base}'/\$fasta ;; esac
+        case "\$fasta" in /*) ;; *) fasta='${quoted_base}'/\$fasta ;; esac
         echo "\$sample,\$fasta"
     done) > samples.csv
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,11 @@ PARTIAL = ".partial"
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` at the end; nothing is left on error.
 
-    Directories that are missing are made.
+    Directories that are missing are made. A killed writer leaves `path.*.partial`, which nobody
+    reads: the name is its own, so that two writers of one file do not write into each other's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         yield partial
         fsync(partial)

@@ -5,11 +5,13 @@ Reads the sheet and every file in full and reports all problems at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from virembed.errors import CombinedInputError, InputError
 from virembed.fasta import read_batches
@@ -97,8 +99,21 @@ def _check_samples(
     if threads < 2 or len(jobs) < 2:
         return [_check_sample(*job) for job in jobs]
     # not forked: a fork of a process with threads may hang
-    with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(threads, mp_context=spawn, initializer=_end_with_parent) as pool:
         return list(pool.map(_check_sample, *zip(*jobs, strict=True), chunksize=8))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    assert parent
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _check_sample(sample: str, sources: list[Source], duplicate_ids: str) -> SampleCheck:

@@ -6,18 +6,16 @@ not wait for torch.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
 import click
 
 from virembed import __version__
-from virembed.errors import CombinedInputError, VirembedError
+from virembed.errors import CombinedInputError, TransientError, VirembedError
 
 # name: what it is for, in the order of a run
 COMMANDS = {
@@ -89,22 +87,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:  # the machine's side: no space, no permission, a vanished directory
         if "--debug" in arguments:
             traceback.print_exc()
-        _leave(error)
+        where = f"{error.filename}: " if error.filename else ""
+        cause = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        cause = f" ({error})" if str(error) else ""
+        click.echo(f"ERROR out of memory{cause}. Give the task more.", err=True)
+        sys.exit(TransientError.exit_code)
+    except ImportError as error:  # not installed, or its libraries do not fit into the memory
+        if "--debug" in arguments:
+            traceback.print_exc()
+        remedy = "Install the package again, or give the program more memory."
+        click.echo(f"ERROR a library cannot be loaded ({error}). {remedy}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
     sys.exit(0)
-
-
-def _leave(error: OSError) -> NoReturn:
-    """One line for what the machine refused, then out with exit code 1."""
-    where = f"{error.filename}: " if error.filename else ""
-    cause = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-    click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # HDF5 tries to write the rest of its files at a normal exit, and crashes
-        sys.stderr.flush()
-        os._exit(1)
-    sys.exit(1)

@@ -7,16 +7,18 @@ chunk floor(letters before it / limit), which appending records does not change.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from virembed.atomic import whole_file
 from virembed.errors import InputError
 from virembed.layout import ModelSlot, chunk_name
 
@@ -53,7 +55,7 @@ class ChunkWriter:
     """Writes items as FASTA, whose ids are the keys, one file per chunk.
 
     A context: leaves complete files behind, or none after an error; files of an earlier run of the
-    same sample are removed first.
+    same sample are removed first. `finish` it before what speaks of its files gets a name.
 
     starts:  number of the first item of each chunk
     letters: of each chunk, and `squared` the sum of the squared lengths of its items
@@ -63,6 +65,7 @@ class ChunkWriter:
         self._directory = directory
         self._sample, self._model, self._limit = sample, model, limit
         self._file: IO[bytes] | None = None
+        self._open = ExitStack()  # closes the file and gives it its name
         self._number = -1  # of the open chunk
         self._letters = 0  # of all items so far
         self.starts: list[int] = []
@@ -74,8 +77,13 @@ class ChunkWriter:
         self._remove()
         return self
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
         if error:
             self._remove()
 
@@ -101,12 +109,16 @@ class ChunkWriter:
         self._letters += int(lengths.sum())
         self.num_items += len(keys)
 
+    def finish(self) -> None:
+        """Gives the last file its name; nothing can be added to it."""
+        self._open.close()
+
     def _next(self, number: int, position: int) -> None:
-        self._close()
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self.finish()
         # a single item longer than the limit leaves numbers out: chunks are counted, not numbered
         name = chunk_name(self._sample, self._model.name, len(self.starts)) + self._model.suffix
-        self._file = (self._directory / name).open("wb")
+        path = self._open.enter_context(whole_file(self._directory / name))
+        self._file = self._open.enter_context(path.open("wb"))
         self._number = number
         self.starts.append(self.num_items + position)
         self.letters.append(0)
@@ -116,13 +128,6 @@ class ChunkWriter:
         name = chunk_name(self._sample, self._model.name, 0).rstrip("0") + "[0-9]*"
         for path in self._directory.glob(name + self._model.suffix):
             path.unlink()
-
-    def _close(self) -> None:
-        if self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
 
 
 def read_chunk(path: Path) -> Iterator[tuple[bytes, str]]:

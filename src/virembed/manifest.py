@@ -33,10 +33,10 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.h5 import STRING, Appendable, new_file, open_complete
+from virembed.h5 import STRING, Appendable, new_file, open_sealed
 from virembed.layout import MODEL_NAMES, MODELS
 
-FORMAT = "virembed.manifest/1"
+FORMAT = "virembed.manifest/2"
 KEY_BYTES = 16
 PICK_SPAN = 1 << 16  # texts read at a time where only some are wanted
 
@@ -197,10 +197,10 @@ class Manifest:
 def open_manifest(path: Path) -> Iterator[Manifest]:
     """
     Raises:
-        IncompleteError: not a finished manifest.
+        IncompleteError: not a finished manifest, or altered since it was written.
     """
     remedy = "Run `virembed split` again."
-    with open_complete(path, kind="manifest", remedy=remedy) as file:
+    with open_sealed(path, kind="manifest", remedy=remedy) as file:
         if file.attrs.get("format") != FORMAT:
             raise IncompleteError(f"{path}: not a manifest of format {FORMAT}", remedy)
         yield Manifest(file)

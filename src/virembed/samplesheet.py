@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from virembed.atomic import whole_file
 from virembed.errors import InputError
 
 COLUMNS = ("sample", "fasta")
@@ -83,7 +85,8 @@ def write_sheet(path: Path, rows: Iterable[SheetRow]) -> None:
     writer.writerow(COLUMNS)
     for sample in by_sample(rows).values():
         writer.writerows((row.sample, row.path) for row in sample)
-    path.write_text(text.getvalue())
+    with whole_file(path) as partial:
+        partial.write_bytes(os.fsencode(text.getvalue()))
 
 
 def _header_problems(name: str, header: list[str]) -> list[InputError]:

@@ -1,6 +1,6 @@
 """The shard, the file one EMBED task writes: the vectors of a chunk, and how they came about.
 
-/            attributes: format, chunk, weights card and settings as JSON, sha256 of the vectors
+/            attributes: format, chunk, weights card and settings as JSON
 key          uint8 [items, 16]
 num_tokens   int32 [items]
 flags        uint8 [items], 0: embedded in the precision of the identity; n: at the nth wider one,
@@ -10,10 +10,9 @@ vector       float16 [items, D], contiguous, so that rows are read without HDF5
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -24,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.h5 import new_file, open_complete
+from virembed.h5 import new_file, open_sealed
 
-FORMAT = "virembed.shard/1"
+FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
 BLOCK_ROWS = 1 << 12
@@ -142,24 +141,21 @@ def write_shard(
         file.attrs["format"] = FORMAT
         file.attrs["identity"] = json.dumps(asdict(identity), sort_keys=True)
         file.attrs["origin"] = json.dumps(asdict(origin), sort_keys=True)
-        file.attrs["vector_sha256"] = vectors_sha256([vectors])
 
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[Shard]:
-    """A shard, its vectors compared with their checksum.
+    """A shard, all of it compared with its checksum.
 
     Raises:
         IncompleteError: not a finished shard, or altered since it was written.
     """
-    with open_complete(path, kind="shard", remedy=_REMEDY) as file, path.open("rb") as raw:
+    with open_sealed(path, kind="shard", remedy=_REMEDY) as file, path.open("rb") as raw:
         if file.attrs.get("format") != FORMAT:
             raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
         dataset = file["vector"]
         # no items, no storage, no offset
         vectors = Vectors(raw, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
-        if vectors_sha256(vectors.blocks()) != file.attrs["vector_sha256"]:
-            raise IncompleteError(f"{path}: its vectors do not match their checksum", _REMEDY)
         yield Shard(
             path,
             identity=ShardIdentity(**json.loads(file.attrs["identity"])),
@@ -175,11 +171,3 @@ def differing_fields(one: ShardIdentity, other: ShardIdentity) -> list[str]:
     """Fields in which two identities differ, as "name: this, not that"."""
     pairs = ((f.name, getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     return [f"{name}: {a}, not {b}" for name, a, b in pairs if a != b]
-
-
-def vectors_sha256(blocks: Iterable[npt.NDArray[np.float16]]) -> str:
-    """Checksum of rows given in blocks of any size."""
-    digest = hashlib.sha256()
-    for block in blocks:
-        digest.update(np.ascontiguousarray(block, dtype="<f2").data)
-    return digest.hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.checksum import sha256_of
-from virembed.errors import CombinedInputError, UsageError
+from virembed.errors import CombinedInputError, InputError, UsageError
 from virembed.fasta import RecordBatch, read_batches
 from virembed.frames import NO_FRAME_CODE, FrameRows, FrameRules, find_frames
 from virembed.items import ChunkWriter, ItemIndex
@@ -107,17 +107,27 @@ class _Splitter:
         self.ids = RecordIds()
         self.counts: Counter[str] = Counter()
         self.indexes = {model.name: ItemIndex() for model in MODELS}
+        self.inputs: list[dict[str, str]] = []
 
     def run(self, sources: list[Source], sample: str, path: Path) -> SplitResult:
         for source in sources:
+            before = _state(source.path)
             self.ids.start_file(source)
             for batch in read_batches(source.path, name=source.name):
                 self.ids.add(batch.ids)
                 self._add(batch)
+            self.inputs.append({"name": _shown(source.name), "sha256": sha256_of(source.path)})
+            if _state(source.path) != before:
+                raise InputError(
+                    f"{source.name}: was changed while it was read",
+                    "Run again when nothing writes to it any more.",
+                )
         self._settle_ids()
+        for chunks in self.chunks.values():
+            chunks.finish()
         self.writer.finish(
             sample=sample,
-            settings=self._provenance(sources),
+            settings=self._provenance(),
             chunks={name: [*c.starts, c.num_items] for name, c in self.chunks.items()},
         )
         num_chunks = {name: len(chunk.starts) for name, chunk in self.chunks.items()}
@@ -225,7 +235,7 @@ class _Splitter:
             entry = ("split", "renamed", "its id stood in the sample before")
             self.writer.add_lost(list(names), [entry] * len(names))
 
-    def _provenance(self, sources: list[Source]) -> dict[str, object]:
+    def _provenance(self) -> dict[str, object]:
         return {
             "params": {
                 "window_bp": self.settings.window_bp,
@@ -234,10 +244,7 @@ class _Splitter:
                 "duplicate_ids": self.settings.duplicate_ids,
                 "min_record_bp": self.settings.min_record_bp,
             },
-            "inputs": [
-                {"name": os.path.basename(source.name), "sha256": sha256_of(source.path)}
-                for source in sources
-            ],
+            "inputs": self.inputs,
             "counts": dict(self.counts),
         }
 
@@ -264,6 +271,20 @@ def _workload(sample: str, result: SplitResult, chunks: dict[str, ChunkWriter]) 
             for model in MODELS
         },
     )
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """What changes when somebody writes to a file; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _shown(name: str) -> str:
+    """The last part of a path; bytes that are no UTF-8, which HDF5 cannot store, as `?`."""
+    return os.path.basename(name).encode("utf-8", "replace").decode()
 
 
 def _row_columns(rows: FrameRows, windows: Windows, length: Int64s, window_bp: int) -> Columns:

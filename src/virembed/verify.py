@@ -1,4 +1,8 @@
-"""Proof that a result file is complete and as it was written: structure, identities, checksums."""
+"""Proof that a result file is complete and as it was written: structure, identities, checksums.
+
+The seal over all bytes tells whether anything was altered, the checksums of columns and matrices
+where.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import numpy as np
 
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
-from virembed.h5 import STRING, open_complete
+from virembed.h5 import STRING, open_complete, seal_problem
 from virembed.layout import MODELS, SCHEMA_VERSION
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, Checksums, stored_bytes
 
@@ -26,25 +30,36 @@ def verify_result(path: Path) -> int:
         IncompleteError: names what is missing or altered, and in which rows.
     """
     with open_complete(path, kind="result file", remedy=_REMEDY) as file:
-        problems = list(_problems(path, file))
+        altered = seal_problem(path)
+        problems = _located(file) if altered else list(_problems(file))
+        if altered and not problems:
+            problems = [altered]
         if problems:
             raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
         return len(file["obs/row_id"])
 
 
-def _problems(path: Path, file: h5py.File) -> Iterator[str]:
+def _located(file: h5py.File) -> list[str]:
+    """Where an altered file was altered, as far as it can still be read."""
+    try:
+        return list(_problems(file))
+    except Exception as error:  # noqa: BLE001 - damage may come up as any error of h5py
+        return [f"damaged: {' '.join(str(error).split())}"]
+
+
+def _problems(file: h5py.File) -> Iterator[str]:
     version = file.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise IncompleteError(f"{path}: schema version {version}, not {SCHEMA_VERSION}", _REMEDY)
+        yield f"schema version {version}, not {SCHEMA_VERSION}"
+        return
+    counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
     try:
-        counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
         check_identities(counts)
-        yield from _shape_problems(file, counts)
-        yield from _checksum_problems(file, counts)
-    except KeyError as error:
-        yield f"incomplete: {error.args[0]}"
-    except OSError as error:
-        yield f"damaged: {error}"
+    except IncompleteError as error:
+        yield error.problem
+        return
+    yield from _shape_problems(file, counts)
+    yield from _checksum_problems(file, counts)
 
 
 def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:

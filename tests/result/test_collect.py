@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, make_weights
+from virembed.h5 import seal
 from virembed.items import item_key
 from virembed.layout import Flag
-from virembed.shards import vectors_sha256
 
 CHUNKS = {"esm2-chunk-residues": 500, "dnaberts-chunk-bp": 20000}
 
@@ -53,25 +54,32 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@contextmanager
+def rewritten(path: Path) -> Iterator[h5py.File]:
+    """A shard as a program with an error would have written it: its seal is right."""
+    with h5py.File(path, "r+") as file:
+        yield file
+    seal(path)
+
+
 def change(path: Path, **attributes: object) -> None:
     """Rewrites fields of a shard's identity, as a run with other settings would have them."""
-    with h5py.File(path, "r+") as file:
+    with rewritten(path) as file:
         file.attrs["identity"] = json.dumps(json.loads(file.attrs["identity"]) | attributes)
 
 
 def put_nan(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with rewritten(path) as file:
         file["vector"][0, 0] = np.nan
-        file.attrs["vector_sha256"] = vectors_sha256([file["vector"][:]])
 
 
 def unfinished(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with rewritten(path) as file:
         file.attrs["complete"] = np.uint8(0)
 
 
 def swap_keys(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
+    with rewritten(path) as file:
         file["key"][:2] = file["key"][:2][::-1]
 
 
@@ -85,9 +93,9 @@ SECOND = "S.esm2.00001.shard.h5"
         (Path.unlink, "S.esm2.00001 is missing"),
         (lambda p: shutil.copy(p, p.with_name("twice.shard.h5")), "S.esm2.00001 is there 2 times"),
         (lambda p: shutil.copy(p.with_name(FIRST), p), "S.esm2.00001 is missing"),
-        (truncate, "no readable shard"),
-        (lambda p: p.write_bytes(b""), "no readable shard"),
-        (flip_a_bit, "do not match their checksum"),
+        (truncate, "no whole shard: cut short"),
+        (lambda p: p.write_bytes(b""), "no whole shard: cut short"),
+        (flip_a_bit, "no whole shard: altered since it was written"),
         (unfinished, "never finished"),
         (put_nan, "a vector is not finite"),
         (swap_keys, "its keys are not those of the manifest"),
@@ -179,7 +187,7 @@ def test_not_enough_room_is_said_before_anything_is_written(copy: Sample, capsys
 
 
 def test_a_vector_of_wider_products_is_marked_in_its_rows(copy: Sample):
-    with h5py.File(copy.shards / FIRST, "r+") as file:
+    with rewritten(copy.shards / FIRST) as file:
         file["flags"][1] = 2
         key = file["key"][1].tobytes().hex()
     assert copy.collect() == 0

@@ -182,7 +182,7 @@ def test_a_file_cut_short_is_refused(tmp_path, tiny_weights, capsys, kept):
     assert capsys.readouterr().err.startswith("ERROR")
 
 
-def test_a_killed_writer_leaves_nothing_that_opens(tmp_path):
+def test_a_killed_writer_leaves_nothing_that_passes_for_a_result(tmp_path, capsys):
     program = (
         "import os, sys; from pathlib import Path; from virembed.h5 import new_file\n"
         "with new_file(Path(sys.argv[1])) as f:\n"
@@ -190,6 +190,8 @@ def test_a_killed_writer_leaves_nothing_that_opens(tmp_path):
     )
     command = [sys.executable, "-c", program, str(tmp_path / "killed.h5")]
     assert subprocess.run(command, check=False).returncode == -9
-    assert [path.name for path in tmp_path.iterdir()] == ["killed.h5.partial"]
-    with pytest.raises(OSError, match="already open for write"):
-        h5py.File(tmp_path / "killed.h5.partial")
+    (partial,) = tmp_path.iterdir()
+    assert partial.match("killed.h5.*.partial")
+    partial.rename(tmp_path / "killed.h5")
+    assert call("verify", tmp_path / "killed.h5") == 7
+    assert "killed.h5: the result file was never finished" in capsys.readouterr().err

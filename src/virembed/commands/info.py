@@ -9,6 +9,7 @@ from typing import Any
 import click
 import h5py
 
+from virembed.errors import IncompleteError
 from virembed.h5 import open_complete
 from virembed.layout import MODELS
 
@@ -19,7 +20,12 @@ def info(file: Path) -> None:
     """Show what is in a result FILE and how it was made."""
     remedy = "Give the SAMPLE.h5 of a finished run."
     with open_complete(file, kind="result file", remedy=remedy) as opened:
-        for line in _lines(file, opened):
+        try:
+            lines = list(_lines(file, opened))
+        except Exception as error:  # noqa: BLE001 - damage may come up as any error of h5py
+            cause = " ".join(str(error).split())
+            raise IncompleteError(f"{file}: damaged ({cause})", remedy) from None
+        for line in lines:
             click.echo(line)
 
 

@@ -19,6 +19,7 @@ import torch
 
 from virembed.contracts import Choice
 from virembed.engine.settings import choose_device
+from virembed.errors import DeviceError
 
 POLL_S = 0.5
 LOCK_DIR_VARIABLE = "VIREMBED_GPU_LOCKS"
@@ -43,6 +44,9 @@ def lock_first_free(
         uuids: of the visible GPUs, in torch's order; the name of a lock must not depend on what a
             task sees.
         waiting: called once if all are taken.
+
+    Raises:
+        DeviceError: the file system of `directory` knows no locks.
     """
     directory.mkdir(parents=True, exist_ok=True)
     said = False
@@ -50,11 +54,8 @@ def lock_first_free(
         for position, uuid in enumerate(uuids):
             descriptor = os.open(directory / f"{uuid}.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                continue
-            try:
+                if not _lock(descriptor, directory):
+                    continue
                 yield position
             finally:
                 os.close(descriptor)
@@ -63,6 +64,21 @@ def lock_first_free(
             waiting()
             said = True
         time.sleep(POLL_S)
+
+
+def _lock(descriptor: int, directory: Path) -> bool:
+    """False if another task has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise DeviceError(
+            f"{directory}: files cannot be locked there ({error.strerror}), so tasks could not "
+            "share out the GPUs",
+            f"Set {LOCK_DIR_VARIABLE} to a directory on a local disk.",
+        ) from None
+    return True
 
 
 @contextmanager

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from virembed.atomic import PARTIAL, fsync
 from virembed.checksum import sha256_of
-from virembed.errors import UsageError, WeightsError
+from virembed.errors import UsageError, VirembedError, WeightsError
 from virembed.models.checkpoints import Checkpoint, read_checkpoint
 from virembed.models.registry import FAMILIES, Family
 from virembed.models.weights import SourceFormat, Tensors, check_tensors, rename
@@ -178,7 +179,7 @@ def _canonical(conversion: Conversion) -> Tensors:
 
 def _write(tensors: Tensors, conversion: Conversion, directory: Path) -> WeightsInfo:
     """Every file of a weights directory, on disk when this returns."""
-    save_file(_stored_apart(tensors), directory / TENSORS, metadata={"format": "pt"})
+    _save(_stored_apart(tensors), directory / TENSORS)
     for path in conversion.companions:
         shutil.copyfile(path, directory / path.name)
     files = {path.name: sha256_of(path) for path in sorted(directory.iterdir())}
@@ -190,6 +191,15 @@ def _write(tensors: Tensors, conversion: Conversion, directory: Path) -> Weights
     for path in (*directory.iterdir(), directory):
         fsync(path)
     return info
+
+
+def _save(tensors: Tensors, path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # of the disk: it knows no other
+        raise VirembedError(
+            f"{path}: cannot be written ({error})", "Make room, or write elsewhere."
+        ) from None
 
 
 def _stored_apart(tensors: Tensors) -> Tensors:

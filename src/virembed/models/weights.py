@@ -143,13 +143,18 @@ def read_tensors(directory: Path, *, shapes: Shapes, device: torch.device) -> Te
     remedy = "Make the directory again with `virembed weights convert`."
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: _own(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file", remedy) from None
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: damaged ({error})", remedy) from None
     check_tensors(tensors, shapes, where=path, unknown=[], remedy=remedy)
     return tensors
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in memory: on the CPU it was a page of the file, which may change while we run."""
+    return tensor.clone() if tensor.device.type == "cpu" else tensor
 
 
 def verify_checksums(directory: Path, info: WeightsInfo) -> None:
