@@ -19,19 +19,27 @@ import click
 from virembed import __version__
 from virembed.errors import CombinedInputError, VirembedError
 
-# name: what it is for, in the order of a run
-COMMANDS = {
-    "check": "Check a sample sheet and every file in it.",
-    "split": "Cut a sample into windows, open frames and chunks to embed.",
-    "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
-    "collect": "Collect the vectors of a sample into one HDF5 file.",
-    "verify": "Prove that a result file is complete and unaltered.",
-    "info": "Show what is in a result file.",
-    "compare": "Compare the rows and vectors of two result files.",
-    "weights": "Convert, list or make up model weights.",
-    "parity": "Compare our vectors with those of the original implementations.",
-    "doctor": "Check the device, its memory and speed, and the weights.",
+# by what people want, each in the order of use; name: what it is for
+GROUPS = {
+    "Steps of the pipeline": {
+        "check": "Check a sample sheet and every file in it.",
+        "split": "Cut a sample into windows, open frames and chunks to embed.",
+        "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
+        "collect": "Collect the vectors of a sample into one HDF5 file.",
+        "classify": "Score the frames of a result with VirNucPro's classifier.",
+    },
+    "Look at results": {
+        "info": "Show what is in a result file.",
+        "verify": "Prove that a result file is complete and unaltered.",
+        "compare": "Compare the rows and vectors of two result files.",
+    },
+    "Weights and machine": {
+        "weights": "Convert, list or make up model weights.",
+        "doctor": "Check the device, its memory and speed, and the weights.",
+        "parity": "Compare our vectors with those of the original implementations.",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
 
 
 class LazyGroup(click.Group):
@@ -48,8 +56,9 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(

@@ -1,0 +1,43 @@
+"""The commands of docs/classify.md, on a result of the demo's sequences."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import h5py
+import pytest
+
+from tests.classifiers import make_classifier, publish
+from tests.doc_commands import commands, run
+from tests.steps import DEMO, Sample, Weights, call
+
+
+@pytest.fixture(scope="module")
+def plasmid(tmp_path_factory, tiny_weights: Weights) -> Sample:
+    sample = Sample(tmp_path_factory.mktemp("docs"), tiny_weights, name="S1")
+    assert sample.split(DEMO / "NC_005816.fna.gz") == 0
+    sample.embed()
+    assert sample.collect() == 0
+    return sample
+
+
+def test_classify(plasmid: Sample):
+    home = plasmid.home
+    with h5py.File(plasmid.result) as file:
+        dims = [file[f"obsm/X_{model}"].shape[1] for model in ("dnaberts", "esm2")]
+        esm2 = file["uns/provenance/esm2/model_id"].asstr()[()]
+        dnaberts = file["uns/provenance/dnaberts/model_id"].asstr()[()]
+    publish(make_classifier(sum(dims)), home / "500_model.pth")
+    convert, classify = commands("classify.md")
+    # the page is about the real models, these vectors are tiny and random
+    convert += f" --esm2 {esm2} --dnaberts {dnaberts} --dnaberts-dim {dims[0]}"
+    assert "classifier virnucpro500 on" in run([convert], home)
+    out = run([f"{classify} --allow-random"], home)
+    assert out.startswith("S1.classified.h5: S1, ")
+    assert call("verify", home / "S1.classified.h5") == 0
+    text = Path(home, "S1_calls", "prediction_results.txt").read_text().splitlines()
+    frames = list(csv.DictReader(text, delimiter="\t"))
+    with h5py.File(home / "S1.classified.h5") as file:
+        assert len(frames) == int(file["uns/accounting/n_protein_rows"][()]) > 0
+        assert "p_virus_virnucpro500" in file["obs"]
