@@ -36,14 +36,13 @@ from virembed.calls import (
 from virembed.classifier_info import ClassifierInfo, differences
 from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
-from virembed.layout import DNABERTS, ESM2, MODELS
+from virembed.layout import DNABERTS, ESM2, MODELS, UNKNOWN
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, Checksums, stored_bytes
 from virembed.verify import verify_result
 
 FRAMES_TEXT = "prediction_results.txt"
 WINDOWS_TEXT = "prediction_results_highestscore.csv"
 RECORDS_TEXT = "prediction_results_records.tsv"
-UNKNOWN = "unknown"
 
 
 class ScoringModel(Protocol):

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import NoReturn
 
 import click
@@ -32,6 +33,7 @@ GROUPS = {
         "info": "Show what is in a result file.",
         "verify": "Prove that a result file is complete and unaltered.",
         "compare": "Compare the rows and vectors of two result files.",
+        "import": "Make a result file of the feature files of VirNucPro.",
     },
     "Weights and machine": {
         "weights": "Convert, list or make up model weights.",
@@ -51,7 +53,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"virembed.commands.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"virembed.commands.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

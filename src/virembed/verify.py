@@ -13,7 +13,7 @@ import numpy as np
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
 from virembed.h5 import STRING, open_complete
-from virembed.layout import MODELS, SCHEMA_VERSION
+from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
 from virembed.result import (
     BLOCK_ROWS,
     MATRIX_ROWS,
@@ -45,13 +45,19 @@ def _problems(path: Path, file: h5py.File) -> Iterator[str]:
         raise IncompleteError(f"{path}: schema version {version}, not {SCHEMA_VERSION}", _REMEDY)
     try:
         counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
-        check_identities(counts)
+        check_identities(counts, imported=is_imported(file))
         yield from _shape_problems(file, counts)
         yield from _checksum_problems(file, counts)
     except KeyError as error:
         yield f"incomplete: {error.args[0]}"
     except OSError as error:
         yield f"damaged: {error}"
+
+
+def is_imported(file: h5py.File) -> bool:
+    """Whether a result was made of files of other software, so that much of it is unknown."""
+    made = file["uns/provenance"]
+    return "origin" in made and made["origin"].asstr()[()] == IMPORTED
 
 
 def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.classifiers import make_classifier, publish
 from tests.doc_commands import commands, run
+from tests.result.test_import import IDS, merged_file
 from tests.steps import DEMO, Sample, Weights, call
 
 
@@ -41,3 +42,10 @@ def test_classify(plasmid: Sample):
     with h5py.File(home / "S1.classified.h5") as file:
         assert len(frames) == int(file["uns/accounting/n_protein_rows"][()]) > 0
         assert "p_virus_virnucpro500" in file["obs"]
+
+
+def test_imports(tmp_path: Path):
+    (tmp_path / "old_run" / "S1_merged").mkdir(parents=True)
+    merged_file(tmp_path / "old_run" / "S1_merged" / "output_1_merged.pt", IDS)
+    out = run(commands("imports.md"), tmp_path)
+    assert out.startswith(f"S1.imported.h5: {len(IDS)} rows of 2 records")
