@@ -76,16 +76,21 @@ def new_categorical(
 
 
 def new_matrix(
-    parent: h5py.Group, name: str, shape: tuple[int, int], *, chunk_bytes: int
+    parent: h5py.Group,
+    name: str,
+    shape: tuple[int, int],
+    *,
+    chunk_bytes: int,
+    dtype: str = "<f2",
 ) -> h5py.Dataset:
-    """A float16 matrix of NaN in chunks just above `chunk_bytes`, no filter.
+    """A matrix of NaN in chunks just above `chunk_bytes`, no filter.
 
     Rows that are never written take no space and read as NaN.
     """
     num_rows, width = shape
-    chunk_rows = min(num_rows, -(-chunk_bytes // (2 * width)))
+    chunk_rows = min(num_rows, -(-chunk_bytes // (np.dtype(dtype).itemsize * width)))
     options = {"chunks": (chunk_rows, width)} if num_rows else {}
-    dataset = parent.create_dataset(name, shape, dtype="<f2", fillvalue=np.nan, **options)
+    dataset = parent.create_dataset(name, shape, dtype=dtype, fillvalue=np.nan, **options)
     return encode(dataset, "array", "0.2.0")
 
 

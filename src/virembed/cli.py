@@ -33,6 +33,7 @@ GROUPS = {
         "info": "Show what is in a result file.",
         "verify": "Prove that a result file is complete and unaltered.",
         "compare": "Compare the rows and vectors of two result files.",
+        "export": "Write a result as npy, Parquet, float32, ProtSpace bundle or FASTA.",
         "import": "Make a result file of the feature files of VirNucPro.",
     },
     "Weights and machine": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,12 +13,12 @@ import pytest
 import torch
 
 from tests.classifiers import make_classifier, publish
-from tests.steps import DEMO, Sample, Weights, assert_same_datasets, call
+from tests.steps import Sample, assert_same_datasets, call
 from virembed.calls import call_records, call_windows
 
-WINDOW = 200
+from .conftest import WINDOW
+
 SEED = 13  # of the classifier: calls some windows virus, some not
-STOPS = ">stops\n" + "TAACTAACTAACTTAGTTAGTTAG" * 25 + "\n"
 
 # Scores that VirNucPro publishes with its 500-nt model (others, virus), and what it called.
 PUBLISHED = {
@@ -35,18 +34,8 @@ PUBLISHED = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_weights: Weights) -> Sample:
-    """Pieces of a plasmid, of several windows each, and a record without an open frame."""
-    home = tmp_path_factory.mktemp("classify")
-    with gzip.open(DEMO / "NC_005816.fna.gz", "rt") as file:
-        text = "".join(line.strip() for line in file if not line.startswith(">"))
-    pieces = [f">p{n}_chunk_9\n{text[n * 1900 : n * 1900 + 1700]}\n" for n in range(5)]
-    (home / "in.fa").write_text("".join([STOPS, *pieces, ">empty\n"]))
-    sample = Sample(home, tiny_weights)
-    assert sample.split(home / "in.fa", window=WINDOW) == 0
-    sample.embed()
-    assert sample.collect() == 0
-    return sample
+def made(pieces: Sample) -> Sample:
+    return pieces
 
 
 def dims(result: Path) -> tuple[int, int]:

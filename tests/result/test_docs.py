@@ -1,17 +1,21 @@
-"""The commands of docs/classify.md, on a result of the demo's sequences."""
+"""The commands of docs/classify.md, imports.md and exports.md, as they stand there."""
 
 from __future__ import annotations
 
 import csv
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import pytest
 
 from tests.classifiers import make_classifier, publish
-from tests.doc_commands import commands, run
+from tests.doc_commands import DOCS, commands, run
 from tests.result.test_import import IDS, merged_file
 from tests.steps import DEMO, Sample, Weights, call
+from virembed.commands.export import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +53,20 @@ def test_imports(tmp_path: Path):
     merged_file(tmp_path / "old_run" / "S1_merged" / "output_1_merged.pt", IDS)
     out = run(commands("imports.md"), tmp_path)
     assert out.startswith(f"S1.imported.h5: {len(IDS)} rows of 2 records")
+
+
+def test_exports(plasmid: Sample):
+    home = plasmid.home
+    with h5py.File(plasmid.result) as file:
+        ids = file["obs/row_id"].asstr()[:].tolist()
+        n = int(file["uns/accounting/n_protein_rows"][()])
+    (home / "ids.txt").write_text("\n".join([ids[1], ids[-1]]))
+    lines = commands("exports.md")
+    assert [line.split("--format ")[1].split()[0] for line in lines] == list(FORMATS)
+    out = run(lines, home)
+    assert f"S1.parquetbundle: {n:,} proteins" in out
+    assert "chosen.faa: 1 proteins, 1 rows without one" in out
+    page = (DOCS / "exports.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code += f"assert (len(ids), vectors.shape[0], ids[0]) == ({n}, {n}, {ids[0]!r})"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=home, check=True)
