@@ -9,19 +9,19 @@ process CLASSIFY {
     val allow_random
 
     output:
-    tuple val(sample), path("${sample}.h5"), path('calls/*.{txt,csv,tsv}')
+    tuple val(sample), path("${sample}.h5"), path("${sample}/calls/*.{txt,csv,tsv}")
 
     script:
     """
     virembed classify ${result} \\
         --classifier ${classifier} \\
         --out ${sample}.h5 \\
-        --text calls ${allow_random ? '--allow-random' : ''}
+        --text ${sample}/calls ${allow_random ? '--allow-random' : ''}
     """
 
     stub:
     """
-    mkdir calls
-    touch ${sample}.h5 calls/prediction_results.txt calls/prediction_results_highestscore.csv calls/prediction_results_records.tsv
+    mkdir -p ${sample}/calls
+    touch ${sample}.h5 ${sample}/calls/prediction_results.txt ${sample}/calls/prediction_results_highestscore.csv ${sample}/calls/prediction_results_records.tsv
     """
 }

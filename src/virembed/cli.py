@@ -29,10 +29,11 @@ GROUPS = {
         "collect": "Collect the vectors of a sample into one HDF5 file.",
         "classify": "Score the frames of a result with VirNucPro's classifier.",
     },
-    "Look at results": {
+    "Look at results and use them": {
         "info": "Show what is in a result file.",
         "verify": "Prove that a result file is complete and unaltered.",
         "compare": "Compare the rows and vectors of two result files.",
+        "merge": "Put the rows of several samples into one result file.",
         "export": "Write a result as npy, Parquet, float32, ProtSpace bundle or FASTA.",
         "import": "Make a result file of the feature files of VirNucPro.",
     },
@@ -80,8 +81,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """ESM-2 and DNABERT-S embeddings of viral and metagenomic sequences.
 
-    Each command is a step of the pipeline and does the same when run by hand: check → split →
-    embed → collect gives one HDF5 file per sample, which verify and info read.
+    The steps do the same by hand as in the pipeline: check → split → embed → collect gives one HDF5
+    file per sample, which the other commands read.
     """
 
 

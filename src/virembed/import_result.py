@@ -23,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.accounting import imported_accounting
-from virembed.errors import InputError
+from virembed.errors import InputError, UsageError
 from virembed.h5 import new_file
 from virembed.layout import DNABERTS, ESM2, FRAMES, MODELS, Flag, ModelSlot
 from virembed.manifest import OK
 from virembed.provenance import README, flag_table, imported_provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
+from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
 from virembed.shards import Vectors
 from virembed.verify import verify_result
 from virembed.virnucpro import DNABERTS_DIM, Features, feature_files, open_features, parse_id
@@ -63,9 +64,12 @@ def import_files(
         allow_missing: leave out rows of which only one model has the vector, and count them.
 
     Raises:
+        UsageError: the sample's name cannot be that of a file.
         InputError: a file is not as it should be; an id stands twice or is none; the ids of the two
             models differ.
     """
+    if not SAFE_SAMPLE.fullmatch(sample):
+        raise UsageError(f"--sample {sample!r}: cannot be a file name everywhere", SAFE_SAMPLE_HINT)
     files = feature_files(paths)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def test_exports(plasmid: Sample):
         ids = file["obs/row_id"].asstr()[:].tolist()
         n = int(file["uns/accounting/n_protein_rows"][()])
     (home / "ids.txt").write_text("\n".join([ids[1], ids[-1]]))
-    lines = commands("exports.md")
+    (merge,) = [line for line in commands("exports.md") if line.startswith("virembed merge")]
+    lines = [line for line in commands("exports.md") if line != merge]
     assert [line.split("--format ")[1].split()[0] for line in lines] == list(FORMATS)
     out = run(lines, home)
     assert f"S1.parquetbundle: {n:,} proteins" in out
@@ -69,4 +71,7 @@ def test_exports(plasmid: Sample):
     page = (DOCS / "exports.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     code += f"assert (len(ids), vectors.shape[0], ids[0]) == ({n}, {n}, {ids[0]!r})"
+    with h5py.File(shutil.copy(plasmid.result, home / "S2.h5"), "r+") as file:
+        file.attrs["sample"] = "S2"
+    assert run([merge], home) == f"ALL.h5: {2 * len(ids):,} rows of 2 samples\n"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=home, check=True)
