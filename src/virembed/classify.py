@@ -5,12 +5,12 @@
     uns/records/..._NAME           per record: windows called, of these virus, mean score, call
     uns/classifiers/NAME           which classifier, and how it was counted
 
-The vectors are read by blocks; 16 bytes a row with a protein stay in memory.
+The vectors are read by blocks; some 30 bytes a row and 20 a record stay in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -43,6 +43,7 @@ from virembed.verify import verify_result
 FRAMES_TEXT = "prediction_results.txt"
 WINDOWS_TEXT = "prediction_results_highestscore.csv"
 RECORDS_TEXT = "prediction_results_records.tsv"
+_CALL_TEXTS = {1: "True", 0: "False", NOT_CALLED: ""}
 
 
 class ScoringModel(Protocol):
@@ -232,15 +233,18 @@ def _write_windows(text: IO[str], file: h5py.File, found: Classified) -> None:
 
 
 def _write_records(text: IO[str], file: h5py.File, found: Classified) -> None:
-    columns: Mapping[str, Any] = {
-        "windows": file["uns/records/n_windows"][:],
-        "windows_called": found.records.called,
-        "windows_virus": found.records.virus,
-        "mean_score2": found.records.mean_p_virus,
-        "Is_Virus": [{1: "True", 0: "False"}.get(call, "") for call in found.records.is_virus],
-    }
+    names = ("Record_ID", "windows", "windows_called", "windows_virus", "mean_score2", "Is_Virus")
     text.write(f"# Is_Virus: {RECORD_RULE}; empty without such a window\n")
-    text.write("\t".join(["Record_ID", *columns]) + "\n")
-    ids = file["uns/records/record_id"].asstr()[:]
-    for fields in zip(ids, *columns.values(), strict=True):
-        text.write("\t".join(map(str, fields)) + "\n")
+    text.write("\t".join(names) + "\n")
+    calls, table = found.records, file["uns/records"]
+    for start in range(0, len(calls.called), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        columns = (
+            table["record_id"].asstr()[part],
+            table["n_windows"][part],
+            calls.called[part],
+            calls.virus[part],
+            calls.mean_p_virus[part],
+            [_CALL_TEXTS[call] for call in calls.is_virus[part].tolist()],
+        )
+        text.writelines("\t".join(map(str, line)) + "\n" for line in zip(*columns, strict=True))

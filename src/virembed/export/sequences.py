@@ -31,7 +31,9 @@ def export_fasta(file: h5py.File, rows: Int64s, out: Path, *, proteins: Path) ->
             f"{file.filename}: merged of several samples", "Export from the files of the samples."
         )
     present = with_vector(file, PROTEIN_TEXTS, rows)
-    wanted = {name for here in row_blocks(present) for name in values(file["obs/row_id"], here)}
+    # COLLECT writes the proteins in the order of the rows: both are read once, side by side
+    ids = (name for here in row_blocks(present) for name in values(file["obs/row_id"], here))
+    wanted = next(ids, None)
     remedy = "Give the .proteins.faa.gz of the same run with --proteins."
     try:
         with (
@@ -40,13 +42,11 @@ def export_fasta(file: h5py.File, rows: Int64s, out: Path, *, proteins: Path) ->
             partial.open("w") as fasta,
         ):
             for record in records:
-                if record.name in wanted:
-                    wanted.remove(record.name)
+                if record.name == wanted:
+                    wanted = next(ids, None)
                     fasta.write(f">{record.name}\n{record.sequence}\n")
-            if wanted:
-                raise IncompleteError(
-                    f"{proteins}: no protein of {len(wanted):,} rows, such as {min(wanted)}", remedy
-                )
+            if wanted is not None:
+                raise IncompleteError(f"{proteins}: no protein of row {wanted}", remedy)
     except FileNotFoundError:
         raise IncompleteError(f"{proteins}: there is no such file", remedy) from None
     except (OSError, EOFError, dnaio.FileFormatError) as error:
