@@ -109,6 +109,8 @@ workflow {
                 gpu: params.gpu,
                 doctor: isTrue(params.gpu_doctor) && !(isTrue(params.plan_only) && params.gpu),
                 plan_only: isTrue(params.plan_only),
+                classifier: params.classifier ? file(params.classifier, glob: false) : null,
+                allow_random: isTrue(params.allow_random),
             ],
         )
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from virembed.cli import COMMANDS, main
+from virembed.cli import COMMANDS, GROUPS, main
 from virembed.errors import VirembedError
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,18 @@ def test_help_does_not_wait_for_torch():
     program += "assert not {'torch', 'h5py', 'tokenizers'} & set(sys.modules), sys.modules"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_help_fits_a_screen_and_is_grouped(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    for title, commands in GROUPS.items():
+        start = lines.index(f"{title}:") + 1
+        here = [line.split()[0] for line in lines[start : start + len(commands)]]
+        assert here == list(commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -44,6 +44,10 @@ workflow ESTIMATE {
             log.info("${table}${spaceText(needed, [work_bytes: workDir, result_bytes: options.outdir])}\n")
         }
 
+    // only what was measured on this device is held against what comes
+    plan = options.doctor ? PLAN.out.total.map { file -> [file] } : channel.value([])
+
     emit:
     proof // true once the device is known to be fit
+    plan // [plan.json], or [] where there is none to compare with
 }

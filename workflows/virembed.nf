@@ -3,10 +3,11 @@ include { SPLIT } from '../modules/split'
 include { EMBED_ESM2 } from '../modules/embed_esm2'
 include { EMBED_DNABERTS } from '../modules/embed_dnaberts'
 include { COLLECT } from '../modules/collect'
+include { CLASSIFY } from '../modules/classify'
 include { REPORT } from '../modules/report'
-include { MODELS } from './models'
+include { MODELS ; fingerprint } from './models'
 include { ESTIMATE } from './estimate'
-include { ranges ; sheetFiles } from './sheet'
+include { cells ; ranges ; sheetFiles } from './sheet'
 
 workflow VIREMBED {
     take:
@@ -14,7 +15,7 @@ workflow VIREMBED {
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
     store // directory for what is converted, shared by all runs; null: the work directory
-    options // map: outdir, gpu, doctor, plan_only
+    options // map: outdir, gpu, doctor, plan_only, classifier, allow_random
 
     main:
     staged = sheetFiles(sheet)
@@ -58,10 +59,18 @@ workflow VIREMBED {
         MODELS.out.cards,
     )
 
+    results = COLLECT.out.map { sample, result, _summary, _proteins -> tuple(sample, result) }
+    if (options.classifier) {
+        CLASSIFY(results, tuple(fingerprint(options.classifier), options.classifier), options.allow_random)
+        results = CLASSIFY.out.map { sample, result, _tables -> tuple(sample, result) }
+    }
+
     // all results of the run, and what the devices did; sorted, so that a resumed run finds its report
+    summaries = COLLECT.out.map { _sample, _result, summary, _proteins -> summary }
     REPORT(
-        COLLECT.out.flatMap { _sample, result, summary, _proteins -> [result, summary] }.toSortedList { a, b -> a.name <=> b.name },
+        results.map { _sample, result -> result }.mix(summaries).toSortedList { a, b -> a.name <=> b.name },
         EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },
+        ESTIMATE.out.plan,
     )
     // how many samples, rows and losses
     REPORT.out.message.filter { text -> text.trim() }.view { text -> text.trim() }

@@ -27,6 +27,7 @@ process EMBED_ESM2 {
         --model esm2 \\
         --weights ${weights} \\
         --device ${task.ext.device} \\
+        --precision ${task.ext.precision} \\
         --threads ${task.cpus} \\
         --out ${chunk.baseName}.shard.h5 \\
         --stats ${chunk.baseName}.stats.json

@@ -5,6 +5,7 @@ process REPORT {
     input:
     path results, stageAs: 'results/*', arity: '0..*'
     path stats, stageAs: 'stats/*', arity: '0..*'
+    path plan, arity: '0..1'
 
     output:
     path 'report.html'
@@ -15,7 +16,7 @@ process REPORT {
 
     script:
     """
-    virembed report results \\
+    virembed report results ${plan ? "--plan ${plan}" : ''} \\
         --stats stats \\
         --out report.html \\
         --summary-tsv summary.tsv \\
@@ -26,6 +27,6 @@ process REPORT {
     stub:
     """
     mkdir multiqc
-    touch report.html summary.tsv gpu.tsv multiqc/virembed_losses_mqc.json
+    touch report.html summary.tsv gpu.tsv multiqc/losses_mqc.json
     """
 }

@@ -6,11 +6,12 @@ AnnData documentation, encoding versions as of anndata 0.8, which all later ones
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from virembed.h5 import STRING
 
@@ -75,23 +76,28 @@ def new_categorical(
 
 
 def new_matrix(
-    parent: h5py.Group, name: str, shape: tuple[int, int], *, chunk_bytes: int
+    parent: h5py.Group,
+    name: str,
+    shape: tuple[int, int],
+    *,
+    chunk_bytes: int,
+    dtype: str = "<f2",
 ) -> h5py.Dataset:
-    """A float16 matrix of NaN in chunks just above `chunk_bytes`, no filter.
+    """A matrix of NaN in chunks just above `chunk_bytes`, no filter.
 
     Rows that are never written take no space and read as NaN.
     """
     num_rows, width = shape
-    chunk_rows = matrix_chunk_rows(shape, chunk_bytes=chunk_bytes)
+    chunk_rows = matrix_chunk_rows(shape, chunk_bytes=chunk_bytes, dtype=dtype)
     options = {"chunks": (chunk_rows, width)} if num_rows else {}
-    dataset = parent.create_dataset(name, shape, dtype="<f2", fillvalue=np.nan, **options)
+    dataset = parent.create_dataset(name, shape, dtype=dtype, fillvalue=np.nan, **options)
     return encode(dataset, "array", "0.2.0")
 
 
-def matrix_chunk_rows(shape: tuple[int, int], *, chunk_bytes: int) -> int:
+def matrix_chunk_rows(shape: tuple[int, int], *, chunk_bytes: int, dtype: str = "<f2") -> int:
     """Rows of a chunk of `new_matrix`; a chunk takes its whole space once it has a row."""
     num_rows, width = shape
-    return min(num_rows, -(-chunk_bytes // (2 * width)))
+    return min(num_rows, -(-chunk_bytes // (np.dtype(dtype).itemsize * width)))
 
 
 def new_empty_x(parent: h5py.Group, num_rows: int) -> None:
@@ -101,3 +107,22 @@ def new_empty_x(parent: h5py.Group, num_rows: int) -> None:
     new_column(group, "data", 0, "f4")
     new_column(group, "indices", 0, "i4")
     new_column(group, "indptr", num_rows + 1, "i8")
+
+
+def append_column(frame: h5py.Group, name: str, values: npt.NDArray[Any]) -> None:
+    """Adds a column of numbers at the end of a table."""
+    new_column(frame, name, len(values), values.dtype)[:] = values
+    names = [*frame.attrs["column-order"], name]
+    frame.attrs.create("column-order", np.array(names, dtype=object), dtype=STRING)
+
+
+def copy_elements(
+    source: h5py.Group, target: h5py.Group, *, leave_out: Collection[str] = ()
+) -> None:
+    """Copies what is in a group to another, with all attributes, storage and filters."""
+    for name in source:
+        if name not in leave_out:
+            source.copy(name, target)
+    for name, value in source.attrs.items():
+        if name not in target.attrs:
+            target.attrs.create(name, value, dtype=STRING if isinstance(value, str) else None)

@@ -11,27 +11,39 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
 from virembed import __version__
 from virembed.errors import CombinedInputError, TransientError, VirembedError
 
-# name: what it is for, in the order of a run
-COMMANDS = {
-    "check": "Check a sample sheet and every file in it.",
-    "split": "Cut a sample into windows, open frames and chunks to embed.",
-    "plan": "Estimate GPU hours, wall time and disk of a run after split.",
-    "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
-    "collect": "Collect the vectors of a sample into one HDF5 file.",
-    "report": "Make the report of a run, and its tables.",
-    "verify": "Prove that a result file is complete and unaltered.",
-    "info": "Show what is in a result file.",
-    "compare": "Compare the rows and vectors of two result files.",
-    "weights": "Fetch, convert, list or make up model weights.",
-    "parity": "Compare our vectors with those of the original implementations.",
-    "doctor": "Check the device, its memory and speed, and the weights.",
+# by what people want, each in the order of use; name: what it is for
+GROUPS = {
+    "Steps of the pipeline": {
+        "check": "Check a sample sheet and every file in it.",
+        "split": "Cut a sample into windows, open frames and chunks to embed.",
+        "plan": "Estimate GPU hours, wall time and disk of a run after split.",
+        "embed": "Embed one chunk with ESM-2 or DNABERT-S.",
+        "collect": "Collect the vectors of a sample into one HDF5 file.",
+        "report": "Make the report of a run, and its tables.",
+        "classify": "Score the frames of a result with VirNucPro's classifier.",
+    },
+    "Look at results and use them": {
+        "info": "Show what is in a result file.",
+        "verify": "Prove that a result file is complete and unaltered.",
+        "compare": "Compare the rows and vectors of two result files.",
+        "merge": "Put the rows of several samples into one result file.",
+        "export": "Write a result as npy, Parquet, float32, ProtSpace bundle or FASTA.",
+        "import": "Make a result file of the feature files of VirNucPro.",
+    },
+    "Weights and machine": {
+        "weights": "Fetch, convert, list or make up model weights.",
+        "doctor": "Check the device, its memory and speed, and the weights.",
+        "parity": "Compare our vectors with those of the original implementations.",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
 
 
 class LazyGroup(click.Group):
@@ -43,13 +55,15 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"virembed.commands.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"virembed.commands.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(
@@ -67,8 +81,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """ESM-2 and DNABERT-S embeddings of viral and metagenomic sequences.
 
-    Each command is a step of the pipeline and does the same when run by hand: check → split →
-    embed → collect gives one HDF5 file per sample, which verify and info read.
+    The steps do the same by hand as in the pipeline: check → split → embed → collect gives one HDF5
+    file per sample, which the other commands read.
     """
 
 

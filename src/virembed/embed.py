@@ -30,7 +30,7 @@ from virembed.errors import InputError
 from virembed.fasta import PROTEIN_ONLY
 from virembed.items import read_chunk
 from virembed.layout import model_slot
-from virembed.models.registry import LoadedEncoder, load_encoder
+from virembed.models.registry import LoadedEncoder, import_kernels, load_encoder
 from virembed.models.weights import verify_checksums
 from virembed.shards import ShardIdentity, ShardOrigin, write_shard
 
@@ -90,26 +90,24 @@ def embed_chunk(
     Raises:
         InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
     """
-    begin = time.perf_counter()
-    started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     keys, texts = _read_items(chunk, model_slot(model).item)
+    import_kernels(settings.choose_device(asked.device).value)  # before a GPU waits for it
+    waiting = time.perf_counter()
     with take_device(asked.device, waiting=listener.waiting) as device:
+        started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        taken = time.perf_counter()
         run = ModelOnDevice(model, weights, asked, device)
-        loaded_s = time.perf_counter() - begin
+        loaded = time.perf_counter()
         with ThreadPoolExecutor(1) as pool, Monitor(gpu_uuid(device.value)) as monitor:
             # reading every byte takes seconds for the large models
             checked = pool.submit(verify_checksums, weights, run.loaded.info)
-            tell = listener.progress(len(texts))
-
-            def progress(items: int, tokens: int) -> None:
-                monitor.progress(items, tokens)
-                tell(items, tokens)
-
+            progress = _both(monitor.progress, listener.progress(len(texts)))
             result = run.embed(texts, progress, name_of=lambda item: keys[item].hex())
             embedded = time.perf_counter()
             checked.result()
-    checked_s = time.perf_counter() - embedded
-    origin = run.origin(chunk.stem, result, monitor, load=loaded_s, checksums=checked_s)
+    seconds = {"wait": taken - waiting, "load": loaded - taken}
+    seconds["checksums"] = time.perf_counter() - embedded
+    origin = run.origin(chunk.stem, result, monitor, **seconds)
     writing = time.perf_counter()
     write_shard(
         out,
@@ -133,6 +131,14 @@ def embed_chunk(
         with whole_file(stats) as path:
             path.write_text(json.dumps(told, indent=1) + "\n")
     return report
+
+
+def _both(one: Progress, other: Progress) -> Progress:
+    def tell(items: int, tokens: int) -> None:
+        one(items, tokens)
+        other(items, tokens)
+
+    return tell
 
 
 class ModelOnDevice:
@@ -221,7 +227,7 @@ def _stats(
 ) -> dict[str, Any]:
     """What `--stats` writes: the origin of the shard, and what the report needs besides.
 
-    started: UTC; the samples count from `seconds.load` later
+    started: UTC, when the task had its device; the samples count from `seconds.load` later
     gpu:     UUID, None for a CPU
     samples: of the monitor, one a second
     """

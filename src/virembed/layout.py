@@ -12,6 +12,8 @@ SCHEMA_VERSION = "1.0"
 
 FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 NO_FRAME = "none"
+UNKNOWN = "unknown"  # in the provenance of an imported result; -1 where a number belongs
+IMPORTED = "imported"  # the origin there
 FRAME_NAMES = (*FRAMES, NO_FRAME)  # the code of a frame is its position here
 
 
@@ -56,6 +58,7 @@ class Flag(IntFlag):
     TERMINAL_STOP = 512
     ESM2_WIDER = 1024
     DNABERTS_WIDER = 2048
+    IMPORTED = 4096
 
 
 FLAG_MEANINGS = {
@@ -71,6 +74,7 @@ FLAG_MEANINGS = {
     Flag.TERMINAL_STOP: "the frame ends with a stop codon, which is not part of the protein",
     Flag.ESM2_WIDER: "ESM-2 products in bf16 or fp32, fp16 overflowed",
     Flag.DNABERTS_WIDER: "DNABERT-S products in bf16 or fp32, fp16 overflowed",
+    Flag.IMPORTED: "imported from other software: coordinates and the other flags are unknown",
 }
 
 ESM2 = ModelSlot(

@@ -154,6 +154,8 @@ def _summary(plan: Plan) -> dict[str, Any]:
                 "name": card.name,
                 "random_weights": card.random,
                 "flops_per_token": card.flops_per_token,
+                "tokens": plan.total[f"{name}_tokens"],
+                "gpu_s": 3600 * plan.total[f"{name}_hours"],
             }
             for name, card in plan.cards.items()
         },

@@ -7,10 +7,12 @@ gives the same datasets; when and how fast is in the summary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from virembed import __version__
-from virembed.layout import FLAG_MEANINGS
+from virembed.checksum import sha256_of
+from virembed.layout import FLAG_MEANINGS, IMPORTED, UNKNOWN
 from virembed.shards import Shard
 from virembed.weights_info import WeightsInfo
 
@@ -67,6 +69,45 @@ def provenance(
             "dna_unit": "the open frame on its strand; the whole window where there is none",
         },
         **{model: _model(cards[model], shards[model]) for model in cards},
+    }
+
+
+def imported_provenance(
+    files: Sequence[Path], dims: Mapping[str, int], *, window_bp: int | None, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The group `uns/provenance` of a result made of files of other software.
+
+    Args:
+        dims: width of the vectors, by model.
+        window_bp: as the user says.
+        notes: what cannot be told from the files.
+    """
+    unknown_windows = ("rule", "ambiguous_codons", "terminal_stop", "dna_unit")
+    unknown_model = ("model_id", "weights_sha256", "pooling", "compute_dtype", "attention")
+    return {
+        "pipeline": f"imported by virembed {__version__}",
+        "origin": IMPORTED,
+        "input": {
+            "names": [path.name for path in files],
+            "sha256": [sha256_of(path) for path in files],
+        },
+        "notes": "; ".join(notes) or "none",
+        "windows": {
+            **dict.fromkeys(unknown_windows, UNKNOWN),
+            "length": -1 if window_bp is None else window_bp,
+            "genetic_code": -1,
+            "min_record_bp": -1,
+        },
+        **{
+            model: {
+                **dict.fromkeys((*unknown_model, "device", "torch", "max_tokens"), UNKNOWN),
+                "random_weights": -1,
+                "dim": dim,
+                "layer": -1,
+                "stored_dtype": "float16",
+            }
+            for model, dim in dims.items()
+        },
     }
 
 

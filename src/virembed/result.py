@@ -16,7 +16,7 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -70,15 +70,24 @@ Columns = Mapping[str, Any]
 
 
 class ResultWriter:
-    """Fills a result file block by block, in row order."""
+    """Fills a result file block by block, in row order.
+
+    Args:
+        samples: of a file that is merged of several; `obs` then has a column `sample`.
+    """
 
     def __init__(
-        self, file: h5py.File, *, num_rows: int, num_records: int, dims: Mapping[str, int]
+        self,
+        file: h5py.File,
+        *,
+        num_rows: int,
+        num_records: int,
+        dims: Mapping[str, int],
+        samples: Sequence[str] = (),
     ) -> None:
         self._file = ad.encode(file, "anndata", "0.1.0")
-        obs = ad.new_dataframe(
-            file, "obs", index="row_id", columns=["record_id", "frame", *OBS_COLUMNS]
-        )
+        columns = ["record_id", "frame", *OBS_COLUMNS, *(["sample"] if samples else [])]
+        obs = ad.new_dataframe(file, "obs", index="row_id", columns=columns)
         self._obs = {"row_id": ad.new_column(obs, "row_id", num_rows, STRING)}
         self._obs["record_id"], self._categories = ad.new_categorical(
             obs, "record_id", num_rows, "i4", num_categories=num_records
@@ -89,6 +98,11 @@ class ResultWriter:
         frames[:] = FRAME_NAMES
         for name, dtype in OBS_COLUMNS.items():
             self._obs[name] = ad.new_column(obs, name, num_rows, dtype)
+        if samples:
+            self._obs["sample"], names = ad.new_categorical(
+                obs, "sample", num_rows, "i4", num_categories=len(samples)
+            )
+            names[:] = samples
         var = ad.new_dataframe(file, "var", index="_index", columns=[])
         ad.new_column(var, "_index", 0, STRING)
         ad.new_empty_x(file, num_rows)
@@ -110,7 +124,7 @@ class ResultWriter:
         """Rows of `obs` from `start` on, whole blocks of `BLOCK_ROWS` but the last.
 
         Args:
-            columns: row_id (strings), record_id and frame (codes), and all of `OBS_COLUMNS`.
+            columns: row_id (strings), record_id, frame and sample (codes), and `OBS_COLUMNS`.
         """
         for name, dataset in self._obs.items():
             values = columns[name]

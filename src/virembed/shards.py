@@ -55,7 +55,8 @@ class ShardOrigin:
     """What may differ between shards: how and how fast a chunk was embedded.
 
     reasons: why device, precision, attention and tokens per pack are what they are
-    seconds: load, tokenize, loop; checksums: of the weights, what of it came after the loop
+    seconds: wait (for a GPU), load, tokenize, loop; checksums: of the weights, what of it came
+             after the loop
     monitor: means and peaks of the device over the loop, {} for a CPU
     """
 

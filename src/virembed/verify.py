@@ -17,8 +17,15 @@ import numpy as np
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
 from virembed.h5 import STRING, open_complete, seal_problem
-from virembed.layout import MODELS, SCHEMA_VERSION
-from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, Checksums, stored_bytes
+from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
+from virembed.result import (
+    BLOCK_ROWS,
+    MATRIX_ROWS,
+    OBS_COLUMNS,
+    RECORD_TABLE,
+    Checksums,
+    stored_bytes,
+)
 
 _REMEDY = "Copy the file again, or run COLLECT again with -resume."
 
@@ -54,7 +61,7 @@ def _problems(file: h5py.File) -> Iterator[str]:
         return
     counts = {name: int(value[()]) for name, value in file["uns/accounting"].items()}
     try:
-        check_identities(counts)
+        check_identities(counts, imported=is_imported(file))
     except IncompleteError as error:
         yield error.problem
         return
@@ -62,10 +69,16 @@ def _problems(file: h5py.File) -> Iterator[str]:
     yield from _checksum_problems(file, counts)
 
 
+def is_imported(file: h5py.File) -> bool:
+    """Whether a result was made of files of other software, so that much of it is unknown."""
+    made = file["uns/provenance"]
+    return "origin" in made and made["origin"].asstr()[()] == IMPORTED
+
+
 def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
-    for name in ("row_id", *OBS_COLUMNS):
-        if len(file[f"obs/{name}"]) != counts["rows"]:
-            yield f"obs/{name} has {len(file[f'obs/{name}'])} rows, not {counts['rows']}"
+    for name in ("row_id", *OBS_COLUMNS, *_columns(file["obs"])):
+        if len(_values(file[f"obs/{name}"])) != counts["rows"]:
+            yield f"obs/{name} has not {counts['rows']} rows"
     for model in MODELS:
         if len(file[f"obsm/{model.obsm}"]) != counts["rows"]:
             yield f"obsm/{model.obsm} has not {counts['rows']} rows"
@@ -75,10 +88,13 @@ def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
 
 def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
     checksums = Checksums()
-    columns = {"row_id": "row_id", "record_id": "record_id/codes", "frame": "frame/codes"}
-    for name in ("row_id", "record_id", "frame", *OBS_COLUMNS):
-        _add_column(checksums, f"obs_{name}", file[f"obs/{columns.get(name, name)}"])
-    _add_column(checksums, "records_record_id", file["uns/records/record_id"])
+    # the columns there are: some are added later, by `virembed classify` or `merge`
+    for name in ("row_id", *_columns(file["obs"])):
+        _add_column(checksums, f"obs_{name}", _values(file[f"obs/{name}"]))
+    records = file["uns/records"]
+    for name in ("record_id", *_columns(records)):
+        if name not in (*RECORD_TABLE, "status"):
+            _add_column(checksums, f"records_{name}", records[name])
     for model in MODELS:
         num_rows = counts[f"{model.name}_ok"]
         for start in range(0, num_rows, MATRIX_ROWS):
@@ -99,6 +115,15 @@ def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]
             if before != now:
                 first = number * BLOCK_ROWS
                 yield f"{name} was altered in rows {first} to {first + BLOCK_ROWS - 1}"
+
+
+def _columns(frame: h5py.Group) -> list[str]:
+    return [str(name) for name in frame.attrs["column-order"]]
+
+
+def _values(column: h5py.Dataset | h5py.Group) -> h5py.Dataset:
+    """The numbers or texts of a column; the codes of a categorical."""
+    return column["codes"] if isinstance(column, h5py.Group) else column
 
 
 def _add_column(checksums: Checksums, name: str, dataset: h5py.Dataset) -> None:

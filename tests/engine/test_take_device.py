@@ -29,11 +29,19 @@ def gpus(monkeypatch, tmp_path):
     return visible
 
 
-def test_the_only_visible_gpu_is_taken_without_a_lock(gpus, tmp_path):
+def test_the_only_gpu_is_one_tasks_at_a_time(gpus):
     gpus(1)
-    with take_device("cuda") as device:
+    waited = []
+
+    def give_way():
+        waited.append("said")
+        first.close()
+
+    first = ExitStack()
+    assert first.enter_context(take_device("cuda")).value == "cuda:0"
+    with take_device("cuda", waiting=give_way) as device:
         assert device.value == "cuda:0"
-    assert not (tmp_path / "locks").exists()
+    assert waited == ["said"]
 
 
 @pytest.mark.parametrize("requested", ["cuda", "auto"])

@@ -24,7 +24,7 @@ def test_a_task_tells_how_it_went(tmp_path, tiny_weights: Weights):
     assert {name: told[name] for name in stored} == stored
     assert set(told["reasons"]) == {"device", "precision", "attention", "tokens_per_pack"}
     assert told["samples"][-1]["tokens"] == num_tokens
-    assert set(told["seconds"]) == {"load", "tokenize", "loop", "checksums"}
+    assert set(told["seconds"]) == {"wait", "load", "tokenize", "loop", "checksums"}
     assert told["write_s"] > 0
     assert told["device"] == "cpu"
     assert told["num_halvings"] == 0

@@ -11,7 +11,7 @@ import h5py
 
 from virembed.errors import IncompleteError
 from virembed.h5 import open_complete
-from virembed.layout import MODELS
+from virembed.layout import MODELS, UNKNOWN
 
 
 @click.command(short_help="Show what is in a result file.")
@@ -38,9 +38,10 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     yield f"input      {', '.join(made['input/names'].asstr()[:])}"
     yield f"records    {counts['records_in']:,}, of which without rows {_without_rows(counts):,}"
     windows = made["windows"]
+    num_windows = counts.get("windows", counts["windows_with_open_frame"])
     yield (
-        f"windows    {counts['windows']:,} of {windows['length'][()]} bp, rules "
-        f"{_text(windows['rule'])}, genetic code {windows['genetic_code'][()]}"
+        f"windows    {num_windows:,} of {_number(windows['length'])} bp, rules "
+        f"{_text(windows['rule'])}, genetic code {_number(windows['genetic_code'])}"
     )
     yield (
         f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
@@ -48,19 +49,34 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     )
     for model in MODELS:
         yield f"{model.obsm:<10} {_matrix(file, model.name, model.obsm, counts)}"
+    for name, classifier in file["uns"].get("classifiers", {}).items():
+        found = {key: int(value[()]) for key, value in classifier["counts"].items()}
+        yield (
+            f"called     virus by {name}: {found['windows_virus']:,} of "
+            f"{found['windows_called']:,} windows, {found['records_virus']:,} of "
+            f"{found['records_called']:,} records"
+        )
     for model in MODELS:
-        if made[model.name]["random_weights"][()]:
+        if made[model.name]["random_weights"][()] == 1:
             yield f"WARNING    {model.obsm} comes from random weights: there is no biology in it"
 
 
 def _matrix(file: h5py.File, model: str, obsm: str, counts: dict[str, int]) -> str:
     made = file[f"uns/provenance/{model}"]
+    if _text(made["model_id"]) == UNKNOWN:
+        shape = f"{counts[f'{model}_ok']:,} x {file[f'obsm/{obsm}'].shape[1]}"
+        return f"{shape} {_text(made['stored_dtype'])}, imported: model and precision unknown"
     return (
         f"{counts[f'{model}_ok']:,} x {file[f'obsm/{obsm}'].shape[1]} "
         f"{_text(made['stored_dtype'])}, {_text(made['model_id'])}, "
         f"products in {_text(made['compute_dtype'])} on "
         f"{_text(made['device'])}, {counts[f'{model}_copied']:,} copied from identical sequences"
     )
+
+
+def _number(dataset: Any) -> str:
+    value = int(dataset[()])
+    return UNKNOWN if value < 0 else str(value)
 
 
 def _without_rows(counts: dict[str, int]) -> int:

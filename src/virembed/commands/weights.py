@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from virembed.commands.classifier import classifier
 from virembed.errors import UsageError, WeightsError
 from virembed.layout import MODEL_NAMES
 from virembed.weights_info import PUBLISHED, WeightsInfo, read_info
@@ -20,6 +21,9 @@ def weights() -> None:
     The models are published in several file formats. `convert` turns each into a directory of one
     format, with checksums, and that is what `virembed embed` and the pipeline read.
     """
+
+
+weights.add_command(classifier)
 
 
 @weights.command(short_help="Turn published weights into a weights directory.")

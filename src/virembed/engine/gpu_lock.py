@@ -1,8 +1,9 @@
-"""One task, one GPU: on a machine with several, the first free one by an advisory lock.
+"""One task, one GPU: the first free one, by an advisory lock.
 
-Nextflow before 26.10 ignores `accelerator` on the local executor and would start every task on
-device 0. Where a scheduler shows a task exactly one device, that one is taken without a lock. The
-lock is held by the open file, so it is gone with the process, however that ends.
+Nextflow before 26.05 ignores `accelerator` on the local executor and would start as many tasks on
+device 0 as there are cores for, on a machine with one GPU too. The lock is held by the open file,
+so it is gone with the process, however that ends. Under a scheduler that gives each task a device
+of its own, the lock of that device is always free.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from virembed.contracts import Choice
 from virembed.engine.settings import choose_device
 from virembed.errors import DeviceError
 
-POLL_S = 0.5
+POLL_S = 0.1
 LOCK_DIR_VARIABLE = "VIREMBED_GPU_LOCKS"
 
 
@@ -85,19 +86,21 @@ def _lock(descriptor: int, directory: Path) -> bool:
 def take_device(requested: str, *, waiting: Callable[[], None] = lambda: None) -> Iterator[Choice]:
     """The device of a task, its own as long as the context lasts.
 
-    One that is named by number is taken as it is; of several, the first that is free.
+    One that is named by number is taken as it is, to share it on purpose; else the first that is
+    free.
 
     Raises:
         DeviceError: there is no such device.
     """
     choice = choose_device(requested)
-    num_gpus = torch.cuda.device_count() if choice.value.startswith("cuda") else 0
-    if num_gpus < 2 or ":" in requested:
+    if not choice.value.startswith("cuda") or ":" in requested:
         yield choice
         return
+    num_gpus = torch.cuda.device_count()
     uuids = [str(gpu_uuid(f"cuda:{number}")) for number in range(num_gpus)]
     with lock_first_free(uuids, directory=lock_directory(), waiting=waiting) as position:
-        yield Choice(f"cuda:{position}", f"{choice.reason}, the first free of {num_gpus} GPUs")
+        among = f", the first free of {num_gpus} GPUs" if num_gpus > 1 else ""
+        yield Choice(f"cuda:{position}", f"{choice.reason}{among}")
 
 
 def gpu_uuid(device: str) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from virembed.layout import DNABERTS, ESM2
 from virembed.models import dnaberts, esm2
 from virembed.models.attention import ATTENTION, AttentionFunction, choose_attention
 from virembed.models.fp8 import half_of
+from virembed.models.kernels import has_triton
 from virembed.models.tokenizers import DnabertsTokenizer, Esm2Tokenizer
 from virembed.models.weights import Shapes, SourceFormat, Tensors, read_tensors
 from virembed.weights_info import TOKENIZER, WeightsInfo, read_info
@@ -92,6 +94,13 @@ class LoadedEncoder:
     tokenizer: Tokenizer
     info: WeightsInfo
     attention: Choice
+
+
+def import_kernels(device: str) -> None:
+    """Imports what running on a device needs, Triton above all, without touching the device."""
+    if device.startswith("cuda") and has_triton():
+        import_module("virembed.models.triton_linear")
+        import_module("virembed.models.triton_attention")
 
 
 def load_encoder(
