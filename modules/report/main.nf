@@ -5,7 +5,7 @@ process REPORT {
     input:
     path results, stageAs: 'results/*', arity: '0..*'
     path stats, stageAs: 'stats/*', arity: '0..*'
-    path plan, arity: '0..1'
+    path plan, arity: '0..*'
 
     output:
     path 'report.html'
