@@ -36,7 +36,7 @@ from virembed.calls import (
 from virembed.classifier_info import ClassifierInfo, differences
 from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
-from virembed.layout import DNABERTS, ESM2, MODELS, UNKNOWN
+from virembed.layout import DNABERTS, ESM2, MODELS, NOTHING, UNKNOWN
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, Checksums, stored_bytes
 from virembed.verify import verify_result
 
@@ -94,12 +94,15 @@ def classify_result(
 
 
 def known_provenance(file: h5py.File) -> dict[str, dict[str, Any]]:
-    """What a result says of its windows and models; None for what it does not know."""
+    """What a result says of its windows and models; None for what it does not know, and for how a
+    model embedded where it had nothing to embed."""
     made = file["uns/provenance"]
     found = {}
     for group in ("windows", *(model.name for model in MODELS)):
         fields = {name: _plain(dataset) for name, dataset in made[group].items()}
-        found[group] = {n: None if value in (UNKNOWN, -1) else value for n, value in fields.items()}
+        found[group] = {
+            n: None if value in (UNKNOWN, NOTHING, -1) else value for n, value in fields.items()
+        }
     return found
 
 

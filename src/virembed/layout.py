@@ -12,6 +12,7 @@ SCHEMA_VERSION = "1.0"
 
 FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 NO_FRAME = "none"
+NOTHING = "none"  # in the provenance, of how items were embedded where there were none
 UNKNOWN = "unknown"  # in the provenance of an imported result; -1 where a number belongs
 IMPORTED = "imported"  # the origin there
 FRAME_NAMES = (*FRAMES, NO_FRAME)  # the code of a frame is its position here

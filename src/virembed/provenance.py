@@ -12,7 +12,7 @@ from typing import Any
 
 from virembed import __version__
 from virembed.checksum import sha256_of
-from virembed.layout import FLAG_MEANINGS, IMPORTED, UNKNOWN
+from virembed.layout import FLAG_MEANINGS, IMPORTED, NOTHING, UNKNOWN
 from virembed.shards import Shard
 from virembed.weights_info import WeightsInfo
 
@@ -125,10 +125,10 @@ def _model(card: WeightsInfo, shards: Sequence[Shard]) -> dict[str, Any]:
         "attention": _all([shard.origin.attention for shard in shards]),
         "device": _all([shard.origin.device for shard in shards]),
         "torch": _all([shard.origin.software["torch"] for shard in shards]),
-        "max_tokens": "none",
+        "max_tokens": NOTHING,
     }
 
 
 def _all(values: Sequence[str]) -> str:
-    """The values there are, each once; "none" where nothing was embedded."""
-    return ", ".join(sorted(set(values))) or "none"
+    """The values there are, each once."""
+    return ", ".join(sorted(set(values))) or NOTHING

@@ -241,3 +241,19 @@ def test_verify_notices_an_altered_call(classified, tmp_path, capsys, column):
     assert call("verify", altered) == 7
     name = column.rpartition("/")[2]
     assert f"{name} was altered in rows 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", ">stops\n" + "TAACTAACTAACTTAGTTAGTTAG" * 25 + "\n"])
+def test_a_sample_without_an_open_frame_has_no_score_and_is_no_mistake(
+    converted, tiny_weights, tmp_path, text
+):
+    (tmp_path / "in.fa").write_text(text)
+    sample = Sample(tmp_path, tiny_weights)
+    assert sample.split(tmp_path / "in.fa", window=WINDOW) == 0
+    sample.embed()
+    assert sample.collect() == 0
+    out = tmp_path / "classified.h5"
+    assert classify(sample, converted, out, "--allow-random") == 0
+    with h5py.File(out) as file:
+        assert np.isnan(file["obs/p_virus_mlp"][:]).all()
+    assert call("verify", out) == 0
