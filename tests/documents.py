@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 PROGRAMS = ("virembed ", "tools/", "tar ", "(echo ")
 
 
-def commands_of(document: str, heading: str) -> list[str]:
-    """Indented lines of a section that begin with a program, continuation lines joined."""
-    section = document.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+def commands_of(document: str, heading: str = "") -> list[str]:
+    """Indented lines of a section, or of the whole text, that begin with a program, continuation
+    lines joined."""
+    section = document
+    if heading:
+        section = document.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     lines = re.findall(r"^ {4,}(.*)$", section.replace("\\\n", " "), re.MULTILINE)
     return [line.strip() for line in lines if line.strip().startswith(PROGRAMS)]
 

@@ -68,7 +68,7 @@ workflow VIREMBED {
     // all results of the run, and what the devices did; sorted, so that a resumed run finds its report
     summaries = COLLECT.out.map { _sample, _result, summary, _proteins -> summary }
     REPORT(
-        results.map { _sample, result -> result }.mix(summaries).toSortedList { a, b -> a.name <=> b.name },
+        results.map { _sample, result -> result }.mix(summaries).toSortedList { a, b -> a.name <=> b.name }.filter { files -> files },
         EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },
         ESTIMATE.out.plan,
     )

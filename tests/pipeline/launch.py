@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.steps import assert_same_datasets
+
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 WAIT_S = 300
@@ -204,3 +206,10 @@ def wait_for(look, what):
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
+
+
+def assert_same_results(launch, reference):
+    """The result files of two runs hold the same datasets, bit for bit."""
+    for sample in SAMPLES:
+        name = f"out/{sample}/{sample}.h5"
+        assert_same_datasets(launch.home / name, reference.home / name)

@@ -10,8 +10,7 @@ import sys
 
 import pytest
 
-from .launch import ENGINES, SAMPLES, Launch, kill, wait_for
-from .test_results import assert_same_results
+from .launch import ENGINES, SAMPLES, Launch, assert_same_results, kill, wait_for
 
 ENGINE = list(ENGINES)[-1]
 

@@ -70,7 +70,7 @@ def test_another_device_in_the_estimate_runs_the_estimate_only(finished):
 def test_a_doctor_measures_for_the_estimate_and_no_chunk_is_embedded_again(finished):
     run = finished.run(*finished.arguments, "--gpu_doctor", "-resume")
     assert run.returncode == 0, run.output
-    assert run.executed == ["DOCTOR (device)", "PLAN"]
+    assert run.executed == ["DOCTOR (device)", "PLAN", "REPORT"]
     assert "measured by the doctor" in run.output
     assert finished.run(*finished.arguments, "--gpu_doctor", "-resume").executed == []
 

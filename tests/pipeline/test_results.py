@@ -7,38 +7,12 @@ import h5py
 import numpy as np
 import pytest
 
-from .launch import SAMPLES, kill, wait_for
+from .launch import SAMPLES, assert_same_results, kill, wait_for
 
 pytestmark = pytest.mark.pipeline
 
 HELD_COMMAND = "embed lambda.dnaberts.00000.fna"
 HELD_TASK = "EMBED_DNABERTS (lambda:00000)"
-
-
-def datasets(path):
-    """Every dataset of an HDF5 file by name."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
-    return found
-
-
-def assert_same_results(launch, reference):
-    for sample in SAMPLES:
-        ours = datasets(launch.home / "out" / sample / f"{sample}.h5")
-        theirs = datasets(reference.home / "out" / sample / f"{sample}.h5")
-        assert ours.keys() == theirs.keys()
-        different = [name for name in ours if not same(ours[name], theirs[name])]
-        assert not different, sample
-
-
-def same(ours, theirs):
-    real = np.asarray(ours).dtype.kind == "f"  # a row without a protein has no number in X_esm2
-    return np.array_equal(ours, theirs, equal_nan=real)
 
 
 def num_rows(launch, sample):

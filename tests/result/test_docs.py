@@ -13,7 +13,7 @@ import h5py
 import pytest
 
 from tests.classifiers import make_classifier, publish
-from tests.doc_commands import DOCS, commands, run
+from tests.documents import DOCS, commands_of, run
 from tests.result.test_import import IDS, merged_file
 from tests.steps import DEMO, Sample, Weights, call
 from virembed.commands.export import FORMATS
@@ -35,7 +35,7 @@ def test_classify(plasmid: Sample):
         esm2 = file["uns/provenance/esm2/model_id"].asstr()[()]
         dnaberts = file["uns/provenance/dnaberts/model_id"].asstr()[()]
     publish(make_classifier(sum(dims)), home / "500_model.pth")
-    convert, classify = commands("classify.md")
+    convert, classify = commands_of((DOCS / "classify.md").read_text())
     # the page is about the real models, these vectors are tiny and random
     convert += f" --esm2 {esm2} --dnaberts {dnaberts} --dnaberts-dim {dims[0]}"
     assert "classifier virnucpro500 on" in run([convert], home)
@@ -52,7 +52,7 @@ def test_classify(plasmid: Sample):
 def test_imports(tmp_path: Path):
     (tmp_path / "old_run" / "S1_merged").mkdir(parents=True)
     merged_file(tmp_path / "old_run" / "S1_merged" / "output_1_merged.pt", IDS)
-    out = run(commands("imports.md"), tmp_path)
+    out = run(commands_of((DOCS / "imports.md").read_text()), tmp_path)
     assert out.startswith(f"S1.imported.h5: {len(IDS)} rows of 2 records")
 
 
@@ -62,8 +62,12 @@ def test_exports(plasmid: Sample):
         ids = file["obs/row_id"].asstr()[:].tolist()
         n = int(file["uns/accounting/n_protein_rows"][()])
     (home / "ids.txt").write_text("\n".join([ids[1], ids[-1]]))
-    (merge,) = [line for line in commands("exports.md") if line.startswith("virembed merge")]
-    lines = [line for line in commands("exports.md") if line != merge]
+    (merge,) = [
+        line
+        for line in commands_of((DOCS / "exports.md").read_text())
+        if line.startswith("virembed merge")
+    ]
+    lines = [line for line in commands_of((DOCS / "exports.md").read_text()) if line != merge]
     assert [line.split("--format ")[1].split()[0] for line in lines] == list(FORMATS)
     out = run(lines, home)
     assert f"S1.parquetbundle: {n:,} proteins" in out

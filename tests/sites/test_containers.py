@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import virembed
-from tests.pipeline.launch import SAMPLES, Launch
-from tests.steps import assert_same_datasets
+from tests.pipeline.launch import Launch, assert_same_results
 
 from .conftest import OLDEST, STRICT, script
 
@@ -78,9 +77,7 @@ def test_the_pipeline_in_containers_gives_what_it_gives_without(
     cache = ("--gpu_cache", str(tmp_path / "gpu_cache"))
     run = launch.run(*launch.arguments, *cache)
     assert run.returncode == 0, run.output
-    for sample in SAMPLES:
-        name = f"out/{sample}/{sample}.h5"
-        assert_same_datasets(launch.home / name, undisturbed.home / name)
+    assert_same_results(launch, undisturbed)
     for task in run.tasks:
         started = (Path(task.workdir) / ".command.run").read_text()
         image = re.search(r"virembed:[\w.-]+", started)[0]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.launch import SAMPLES, Launch, kill, wait_for
-from tests.steps import assert_same_datasets
+from tests.pipeline.launch import Launch, assert_same_results, kill, wait_for
 
 from .conftest import HERE, OLDEST, STRICT, script
 
@@ -61,12 +60,6 @@ def launch(slurm, weights, tmp_path):
     yield make
     for launch in started:
         launch.stop()
-
-
-def assert_same_results(launch, reference):
-    for sample in SAMPLES:
-        name = f"out/{sample}/{sample}.h5"
-        assert_same_datasets(launch.home / name, reference.home / name)
 
 
 def job(task):
