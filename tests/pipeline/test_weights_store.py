@@ -17,7 +17,7 @@ pytestmark = pytest.mark.pipeline
 CONFIG = """
 process {
     executor = 'slurm'
-    withName: 'CHECK|SPLIT|EMBED_ESM2|EMBED_DNABERTS|COLLECT' { executor = 'local' }
+    withName: 'CHECK|SPLIT|PLAN|EMBED_ESM2|EMBED_DNABERTS|COLLECT|REPORT' { executor = 'local' }
 }
 // 25.04 with the strict parser looks for the profile in each file
 profiles { test { } }
@@ -84,7 +84,9 @@ def test_runs_at_once_convert_once_and_the_weights_decide_what_is_embedded_anew(
     resumed = launch.run(*launch.arguments, "-resume")
     assert resumed.returncode == 0, resumed.output
     embeds = {task.name for task in resumed.tasks if task.process == "EMBED_ESM2"}
-    assert set(resumed.executed) == {"WEIGHTS (esm2)", "COLLECT (plasmid)"} | embeds
+    assert (
+        set(resumed.executed) == {"WEIGHTS (esm2)", "PLAN", "COLLECT (plasmid)", "REPORT"} | embeds
+    )
     (other,) = set(entries(store)) - {entry}
     assert weights_of(resumed) == {str(other)}
 
@@ -110,11 +112,10 @@ def test_a_container_of_the_conversion_sees_the_store(
     (commands / "stand-in").touch()  # an image that is there is not pulled
     monkeypatch.setitem(ENVIRONMENT, "PATH", f"{commands}{os.pathsep}{ENVIRONMENT['PATH']}")
     (prepared.home / "container.config").write_text(
-        f"{container_engine}.enabled = true\n"
-        f"process.container = '{commands}/stand-in'\n"
-        "profiles { test { } }\n"
+        f"{container_engine}.enabled = true\nprofiles {{ test {{ }} }}\n"
     )
-    options = ("-c", "container.config", "--weights_store", "store", "-stub-run")
+    images = ("--cpu_image", f"{commands}/stand-in", "--gpu_image", f"{commands}/stand-in")
+    options = ("-c", "container.config", "--weights_store", "store", "-stub-run", *images)
     run = prepared.run(*prepared.arguments, *options)
     assert run.returncode == 0, run.output
     store = prepared.home / "store"
