@@ -89,13 +89,17 @@ def is_local(image: str) -> bool:
 
 
 def file_problems(engine: str, images: list[str]) -> list[str]:
+    """An image that is neither a file nor of a registry; relative to where the run is started."""
     problems = []
     for option, image in zip(("cpu_image", "gpu_image"), images, strict=True):
+        path = image.removeprefix("file://")
         remedy = (
             f"Make it with {engine} build (docs/clusters.md) and give its path with --{option}."
         )
-        if image.startswith("/") and not Path(image).exists():
-            problems.append(f"ERROR --{option}: {image}: there is no such file. {remedy}")
+        if Path(path).exists():
+            continue
+        if path.startswith("/") or path.endswith(".sif"):
+            problems.append(f"ERROR --{option}: {path}: there is no such file. {remedy}")
         elif is_local(image):
             problems.append(f"ERROR --{option}: {engine} needs a file, {image} is none. {remedy}")
     return problems

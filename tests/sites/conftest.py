@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import virembed
 from tests.pipeline.conftest import weights  # noqa: F401  # a fixture
 from tests.pipeline.launch import Launch
 
@@ -36,6 +37,15 @@ def script(name, *arguments, **environment):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory):
+    """The environment in which `docker` finds a daemon that has both images."""
+    home = Path(os.environ.get("VIREMBED_CONTAINERS") or tmp_path_factory.mktemp("containers"))
+    host = script("containers_up.sh", home, virembed.__version__).split()[-1]
+    yield {"DOCKER_HOST": host}
+    script("containers_down.sh", home)
 
 
 @pytest.fixture(scope="session")

@@ -1,42 +1,28 @@
 """The whole pipeline in containers built from the Dockerfile, with docker's own daemon."""
 
-import os
-import re
-import subprocess
-from pathlib import Path
-
 import pytest
 
 import virembed
 from tests.pipeline.launch import Launch, assert_same_results
 
-from .conftest import OLDEST, STRICT, script
+from .conftest import OLDEST, STRICT
+from .in_containers import CPU_IMAGE, GPU_IMAGE, NOBODY, ContainerRun, call
 
 pytestmark = pytest.mark.site
 
-CPU_IMAGE, GPU_IMAGE = (f"virembed:{virembed.__version__}-{target}" for target in ("cpu", "gpu"))
-NOBODY = 65534
-
-
-@pytest.fixture(scope="session")
-def docker(tmp_path_factory):
-    """The environment in which `docker` finds the daemon."""
-    home = Path(os.environ.get("VIREMBED_CONTAINERS") or tmp_path_factory.mktemp("containers"))
-    host = script("containers_up.sh", home, virembed.__version__).split()[-1]
-    yield {"DOCKER_HOST": host}
-    script("containers_down.sh", home)
+# Triton compiles C of this kind when a kernel is used for the first time
+COMPILE = """
+import subprocess, sysconfig
+include = "-I" + sysconfig.get_path("include")
+command = ["gcc", "-shared", "-fPIC", "-x", "c", include, "-", "-o", "/tmp/module.so"]
+subprocess.run(command, input=b"#include <Python.h>", check=True)
+"""
 
 
 def inside(docker, image, *command):
     """Run a command in a container that may write nowhere, as a user that nobody knows."""
     options = ("--rm", "--read-only", "--tmpfs=/tmp", f"--user={NOBODY}:{NOBODY}")
-    return subprocess.run(
-        ["docker", "run", *options, image, *command],
-        env=os.environ | docker,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return call(docker, "docker", "run", *options, image, *command)
 
 
 @pytest.mark.parametrize("image", [CPU_IMAGE, GPU_IMAGE])
@@ -52,8 +38,8 @@ def test_the_small_image_has_no_torch_and_the_large_one_computes(docker):
     doctor = inside(docker, GPU_IMAGE, "virembed", "doctor", "--device", "cpu")
     assert doctor.returncode == 0, doctor.stderr
     assert "products are right" in doctor.stdout
-    # Triton compiles with these
-    assert inside(docker, GPU_IMAGE, "sh", "-c", "command -v gcc").returncode == 0
+    compiled = inside(docker, GPU_IMAGE, "python3", "-c", COMPILE)
+    assert compiled.returncode == 0, compiled.stderr
 
 
 def test_a_gpu_that_the_container_does_not_show_is_an_error_that_names_the_option(docker):
@@ -68,24 +54,14 @@ def test_a_gpu_that_the_container_does_not_show_is_an_error_that_names_the_optio
 def test_the_pipeline_in_containers_gives_what_it_gives_without(
     docker, weights, undisturbed, tmp_path, engine, profiles
 ):
-    config = tmp_path / "site.config"
-    # the daemon accepts --gpus and has none to give
-    named = " ".join(f"{name} {{ }};" for name in profiles.split(","))
-    config.write_text(f"profiles {{ {named} }}\nprocess.ext.device = 'cpu'\n")
-    launch = Launch(tmp_path / "launch", engine, docker, config)
-    launch.lay_out(weights, profiles)
-    cache = ("--gpu_cache", str(tmp_path / "gpu_cache"))
-    run = launch.run(*launch.arguments, *cache)
+    started = ContainerRun(tmp_path / "run", engine, profiles, docker, weights)
+    run = started()
     assert run.returncode == 0, run.output
-    assert_same_results(launch, undisturbed)
-    for task in run.tasks:
-        started = (Path(task.workdir) / ".command.run").read_text()
-        image = re.search(r"virembed:[\w.-]+", started)[0]
-        embeds = task.process.startswith("EMBED_")
-        assert image == (GPU_IMAGE if embeds or task.process == "WEIGHTS" else CPU_IMAGE)
-        assert ("--gpus all" in started) == (embeds and "gpu" in profiles)
-    resumed = launch.run(*launch.arguments, *cache, "-resume")
-    assert resumed.executed == []
+    assert_same_results(started.launch, undisturbed)
+    started.assert_right_images(run, " docker run ", CPU_IMAGE, GPU_IMAGE, "--gpus all")
+    if "gpu" in profiles:
+        started.assert_what_a_gpu_needs_arrives(run)
+    assert started("-resume").executed == []
 
 
 def test_an_image_that_was_not_built_is_named_before_the_first_task(docker, weights, tmp_path):
