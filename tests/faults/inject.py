@@ -8,6 +8,7 @@ ACTION a command of the shell, whose $PPID is the program; ARGUMENTs are those o
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -48,6 +49,8 @@ def inject(point: str, *, call: int, when: str, action: str) -> None:
 
 if __name__ == "__main__":
     point, call, when, action, *arguments = sys.argv[1:]
+    # a shell starts what runs in its background with this one ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     inject(point, call=int(call), when=when, action=action)
     from virembed.cli import main
 

@@ -21,15 +21,15 @@ from virembed.shards import open_shard
 
 CHUNK, SHARD = "S.esm2.00000.faa", "S.esm2.00000.shard.h5"
 NUM_PACKS = 6
-NUM_OUTPUTS = 6  # of SPLIT: three chunks of proteins, two of DNA, the manifest
+NUM_OUTPUTS = 7  # of SPLIT: three chunks of proteins, two of DNA, the manifest, its workload
 RENAME = "os.replace"
 
 SPLIT = {
     "SPLIT reads": Point("virembed.split.find_frames", 1, "before"),
     "SPLIT, before the first chunk has its name": Point(RENAME, 1, "before"),
     "SPLIT, after the first chunk has its name": Point(RENAME, 1, "after"),
-    "SPLIT, before the manifest has its name": Point(RENAME, NUM_OUTPUTS, "before"),
-    "SPLIT, after the manifest has its name": Point(RENAME, NUM_OUTPUTS, "after"),
+    "SPLIT, before the manifest has its name": Point(RENAME, NUM_OUTPUTS - 1, "before"),
+    "SPLIT, after the manifest has its name": Point(RENAME, NUM_OUTPUTS - 1, "after"),
 }
 EMBED = {
     "EMBED reads the chunk": Point("virembed.items.item_key", 3, "before"),
@@ -85,7 +85,7 @@ def test_a_killed_split(reference: Sample, tmp_path: Path, point: Point):
     arguments = split_arguments(sample, FASTA)
     assert run_until(point, KILL, *arguments).returncode == -9
     assert_whole(tmp_path, reference.home)
-    if Path("S.manifest.h5") in named_files(tmp_path):  # it comes last: it speaks of the others
+    if Path("S.split.json") in named_files(tmp_path):  # it comes last: it speaks of the others
         assert len(named_files(tmp_path)) == NUM_OUTPUTS
 
     assert call(*arguments) == 0
