@@ -36,7 +36,7 @@ workflow ESTIMATE {
         proof = DOCTOR.out.map { _file -> true }
         measured = DOCTOR.out.map { file -> [file] }
     }
-    PLAN(workloads.collectFile(name: 'workloads.json', sort: true), cards, measured, options.gpu ?: '')
+    PLAN(workloads.collectFile(name: 'workloads.json', sort: { file -> file.name }), cards, measured, options.gpu ?: '')
     PLAN.out.table
         .combine(PLAN.out.total)
         .subscribe { table, total ->
