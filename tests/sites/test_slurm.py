@@ -97,7 +97,11 @@ def test_every_embedding_has_a_gpu_of_its_own_and_the_results_are_those_of_no_cl
     by_gpu = {gpu: [t for t in embeds if job(t)[1] == gpu] for gpu in ("0", "1")}
     assert all(most_at_once(tasks) <= 1 for tasks in by_gpu.values())
 
-    others = [t for t in run.tasks if t not in embeds and t.process != "WEIGHTS"]
+    (doctor,) = (task for task in run.tasks if task.process == "DOCTOR")
+    assert job(doctor)[1] in ("0", "1")
+    (weights,) = (task for task in run.tasks if task.process == "WEIGHTS")
+    assert job(weights)[0] == "none"  # on the machine of the run
+    others = [task for task in run.tasks if task not in (*embeds, doctor, weights)]
     assert {job(task)[1] for task in others} == {"none"}
 
 
