@@ -67,6 +67,13 @@ def checkSite(values) {
     checkBefore('check_site.py', [groovy.json.JsonOutput.toJson(site)])
 }
 
+// With -profile gpu one task proves the device before chunks queue for it. By the name of the profile:
+// 25.04 with the strict parser does not see a parameter that a profile sets.
+def wantsDoctor(values) {
+    def asked = isTrue(values.gpu_doctor) || workflow.profile.tokenize(',').contains('gpu')
+    return asked && !(isTrue(values.plan_only) && values.gpu)
+}
+
 // The directory, made if need be: a container can only mount what is there.
 def existing(directory) {
     directory.mkdirs()
@@ -107,7 +114,7 @@ workflow {
             [
                 outdir: file(params.outdir),
                 gpu: params.gpu,
-                doctor: isTrue(params.gpu_doctor) && !(isTrue(params.plan_only) && params.gpu),
+                doctor: wantsDoctor(params),
                 plan_only: isTrue(params.plan_only),
                 classifier: params.classifier ? file(params.classifier, glob: false) : null,
                 allow_random: isTrue(params.allow_random),
