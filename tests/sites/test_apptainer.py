@@ -19,15 +19,17 @@ NOT_TO_BE_HAD = 75
 
 
 @pytest.fixture(scope="session")
-def apptainer(tmp_path_factory):
-    """The environment in which `apptainer` is found."""
-    home = Path(os.environ.get("VIREMBED_APPTAINER") or tmp_path_factory.mktemp("apptainer"))
-    up = call({}, HERE / "apptainer_up.sh", home)
-    if up.returncode == NOT_TO_BE_HAD:
-        pytest.skip(f"no package of Apptainer to be had: {up.stderr.strip()}")
-    assert up.returncode == 0, up.stderr
-    path = f"{Path(up.stdout.strip()).parent}{os.pathsep}{os.environ['PATH']}"
-    return {"PATH": path, "APPTAINER_CACHEDIR": str(home / "cache")}
+def apptainer():
+    """The environment in which `apptainer` is found, where other users find it too."""
+    with tempfile.TemporaryDirectory() as made:
+        home = Path(os.environ.get("VIREMBED_APPTAINER") or made)
+        home.chmod(0o755)
+        up = call({}, HERE / "apptainer_up.sh", home)
+        if up.returncode == NOT_TO_BE_HAD:
+            pytest.skip(f"no package of Apptainer to be had: {up.stderr.strip()}")
+        assert up.returncode == 0, up.stderr
+        path = f"{Path(up.stdout.strip()).parent}{os.pathsep}{os.environ['PATH']}"
+        yield {"PATH": path, "APPTAINER_CACHEDIR": str(home / "cache")}
 
 
 @pytest.fixture(scope="session")
