@@ -106,7 +106,7 @@ def _difference(
         x = _vectors(files[0], model, a[part])
         y = _vectors(files[1], model, b[part])
         equal[part] = (x == y).all(axis=1)
-        cosine[part] = _cosine(x.astype(np.float64), y.astype(np.float64))
+        cosine[part] = row_cosines(x.astype(np.float64), y.astype(np.float64))
     worst = int(a[np.argmin(cosine)]) if len(a) else -1
     return Difference(
         model=model.name,
@@ -131,7 +131,8 @@ def _vectors(file: h5py.File, model: ModelSlot, rows: Rows) -> npt.NDArray[np.fl
     return vectors
 
 
-def _cosine(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def row_cosines(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Of each row of x with the same row of y; both [rows, D]."""
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     cosine: npt.NDArray[np.float64] = (x * y).sum(axis=1) / norms
     return cosine

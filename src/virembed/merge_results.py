@@ -24,7 +24,7 @@ from virembed import anndata_encoding as ad
 from virembed.accounting import check_identities
 from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
-from virembed.layout import IMPORTED, MODELS, ModelSlot
+from virembed.layout import IMPORTED, MODELS, NOTHING, ModelSlot
 from virembed.manifest import LOST_TEXTS
 from virembed.provenance import README, flag_table
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
@@ -34,7 +34,6 @@ from virembed.verify import is_imported, verify_result
 _REMEDY = "Give the SAMPLE.h5 of finished runs."
 # Of a model, what may differ between samples of one file: where and by what it was computed.
 _MAY_DIFFER = ("device", "torch", "attention", "stored_dtype", "model_id")
-_NOTHING = "none"  # of a sample without anything to embed: fits everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ def _differences(one: h5py.File, other: h5py.File) -> Iterator[str]:
         a, b = (file[f"uns/provenance/{group}"] for file in (one, other))
         for name in sorted((a.keys() | b.keys()) - {*_MAY_DIFFER, "min_record_bp"}):
             values = [_text(group_of[name]) if name in group_of else "" for group_of in (a, b)]
-            if len({*values} - {_NOTHING}) > 1:
+            if len({*values} - {NOTHING}) > 1:  # a sample with nothing to embed fits all others
                 yield f"{group} {name} is {values[0]} and {values[1]}"
 
 
@@ -283,7 +282,7 @@ def _joined(datasets: Sequence[h5py.Dataset]) -> Any:
     values = [dataset[()] for dataset in datasets]
     if isinstance(values[0], bytes):
         distinct = sorted({value.decode() for value in values})
-        return ", ".join([text for text in distinct if text != _NOTHING] or distinct)
+        return ", ".join([text for text in distinct if text != NOTHING] or distinct)
     return int(values[0]) if len({int(value) for value in values}) == 1 else -1
 
 

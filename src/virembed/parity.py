@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from virembed.compare import row_cosines
+
 LENGTH_CLASSES = (0, 50, 100, 200, 500, 1000, 4000)
 # Cosine every vector has to reach, by precision of the products. That of fp8 is a choice: where it
 # costs more than this, fp16 is the better deal.
@@ -40,7 +42,7 @@ def compare(
     """
     length = np.asarray(lengths)
     a, b = ours.astype(np.float64), originals.astype(np.float64)
-    cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    cosine = row_cosines(a, b)
     difference = np.abs(a - b).max(axis=1)
     number = np.searchsorted(LENGTH_CLASSES, length, side="right") - 1
     for here in (number == n for n in np.unique(number)):
