@@ -22,8 +22,9 @@ class ContainerRun:
         home.mkdir()
         self.profiles = profiles.split(",")
         self.cache = home / "gpu_cache"
-        # bash reads this before the script of a task, in its container
-        note = home / "note.sh"
+        # bash reads this before the script of a task; containers for a GPU see this folder
+        self.cache.mkdir()
+        note = self.cache / "note.sh"
         note.write_text("env -0 >.environment\n")
         config = home / "site.config"
         config.write_text(

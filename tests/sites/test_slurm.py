@@ -134,8 +134,8 @@ def test_a_cancelled_job_one_out_of_memory_and_one_out_of_time_are_run_again(
             ends.setdefault(task.process, set()).add(task.exit)
     # Slurm kills the whole job, and its wrapper may or may not live to write an exit code
     assert ends["SPLIT"] <= {"-", "137"}
-    assert ends["EMBED_DNABERTS"] == {"143"}
-    assert ends["COLLECT"] <= {"140", "143"}
+    assert ends["EMBED_DNABERTS"] <= {"-", "143"}
+    assert ends["COLLECT"] <= {"-", "140", "143"}
     assert_same_results(cluster, undisturbed)
 
 
