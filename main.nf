@@ -103,6 +103,7 @@ workflow {
                 genetic_code: params.genetic_code.toString().toInteger(),
                 duplicate_ids: params.duplicate_ids,
                 min_record_bp: params.min_record_bp.toString().toInteger(),
+                max_contig_bp: params.max_contig_bp.toString().toInteger(),
                 esm2_chunk_residues: params.esm2_chunk_residues.toString().toLong(),
                 dnaberts_chunk_bp: params.dnaberts_chunk_bp.toString().toLong(),
             ],

@@ -13,16 +13,18 @@ def fingerprint(source) {
     return files.collect { path -> "${path.name} ${path.size()} ${path.lastModified()}".toString() }.sort().join('\n').md5()
 }
 
-// A model as its tasks know it: its fingerprint, and the most it computes for a letter of a chunk, for
-// their time limits. The feed-forward part is taken as gated, and an operation of attention, over
-// windows that are open from end to end, as slow as five of a product.
-def about(fingerprint, dir, lettersPerToken, longest) {
+// A model as its tasks know it: its fingerprint, and the most it computes for a token and for a pair
+// of tokens of a sequence, for their time limits. The feed-forward part is taken as gated, and an
+// operation of attention as slow as five of a product.
+def about(fingerprint, dir) {
     def card = new groovy.json.JsonSlurper().parseText(dir.resolve('weights.json').text)
     def width = (card.dim ?: 0) as Long
     def layers = (card.num_layers ?: 0) as Long
-    def products = 2 * layers * width * (4 * width + 3 * ((card.ffn_dim ?: 0) as Long))
-    def attention = 5 * 4 * layers * width * longest.intdiv(lettersPerToken)
-    return [fingerprint: fingerprint, flops_per_letter: (products + attention).intdiv(lettersPerToken)]
+    return [
+        fingerprint: fingerprint,
+        flops_per_token: 2 * layers * width * (4 * width + 3 * ((card.ffn_dim ?: 0) as Long)),
+        flops_per_pair: 5 * 4 * layers * width,
+    ]
 }
 
 // The weights of both models as directories that tasks can read, converted where they are not.
@@ -30,7 +32,6 @@ workflow MODELS {
     take:
     weights // [[model, path], ...]: converted directories, or what is still to be converted
     store // directory for what is converted, shared by all runs; null: the work directory
-    window // length in bp
 
     main:
     given = channel.fromList(weights.collect { model, source -> tuple(model, fingerprint(source), source) })
@@ -45,11 +46,11 @@ workflow MODELS {
     ready = given.converted.mix(made)
     esm2 = ready
         .filter { model, _id, _dir -> model == 'esm2' }
-        .map { _model, id, dir -> tuple(about(id, dir, 1, window.intdiv(3)), dir) }
+        .map { _model, id, dir -> tuple(about(id, dir), dir) }
         .first()
     dnaberts = ready
         .filter { model, _id, _dir -> model == 'dnaberts' }
-        .map { _model, id, dir -> tuple(about(id, dir, 4, window), dir) }
+        .map { _model, id, dir -> tuple(about(id, dir), dir) }
         .first()
     cards = esm2.combine(dnaberts)
         .map { _about, dir, _other, other_dir -> [dir.resolve('weights.json'), other_dir.resolve('weights.json')] }

@@ -9,6 +9,17 @@ include { MODELS ; fingerprint } from './models'
 include { ESTIMATE } from './estimate'
 include { cells ; ranges ; sheetFiles } from './sheet'
 
+// [sample, chunk, its tokens and pairs of tokens] of each chunk of a model.
+def withWork(sample, workload, model, chunks) {
+    def counted = new groovy.json.JsonSlurper().parseText(workload.text).models[model]
+    return chunks
+        .toSorted { a, b -> a.name <=> b.name }
+        .withIndex()
+        .collect { chunk, number ->
+            tuple(sample, chunk, [tokens: counted.chunk_tokens[number] as Long, pairs: counted.chunk_pairs[number] as Long])
+        }
+}
+
 workflow VIREMBED {
     take:
     sheet // path
@@ -21,32 +32,32 @@ workflow VIREMBED {
     staged = sheetFiles(sheet)
     CHECK(sheet, sheet.parent.toString(), ranges(staged.collect { line, _path -> line }), staged.collect { _line, path -> path }, rules.duplicate_ids)
 
-    // [sample, [fasta, ...]]: a sample's tasks get its own values only, so that a change elsewhere in
-    // the sheet leaves them as they are
+    // [sample, type, [fasta, ...]]: a sample's tasks get its own values only, so that a change
+    // elsewhere in the sheet leaves them as they are
     samples = CHECK.out
         // not splitCsv, which takes a quote in a path for an error
         .flatMap { csv -> csv.readLines().drop(1).collect { line -> cells(line) }.groupBy { row -> row[0] }.collect { sample, rows -> [sample, rows] } }
-        .map { sample, rows -> tuple(sample, rows.collect { row -> file(row[1], glob: false) }) }
+        .map { sample, rows -> tuple(sample, rows[0][2], rows.collect { row -> file(row[1], glob: false) }) }
 
-    // [sample, manifest, [esm2 chunk, ...], [dnaberts chunk, ...]]
+    // [sample, manifest, workload, [esm2 chunk, ...], [dnaberts chunk, ...]]
     SPLIT(samples, rules)
-    cut = options.plan_only ? channel.empty() : SPLIT.out.cut
+    cut = options.plan_only ? channel.empty() : SPLIT.out
 
-    MODELS(weights, store, rules.window)
-    ESTIMATE(SPLIT.out.workload, MODELS.out.cards, options)
+    MODELS(weights, store)
+    ESTIMATE(SPLIT.out.map { _sample, _manifest, workload, _proteins, _dna -> workload }, MODELS.out.cards, options)
     // No chunk is embedded before the device is proven, and that is no part of what a chunk is
     // embedded with.
     esm2 = MODELS.out.esm2.combine(ESTIMATE.out.proof).map { model, dir, _proof -> tuple(model, dir) }.first()
     dnaberts = MODELS.out.dnaberts.combine(ESTIMATE.out.proof).map { model, dir, _proof -> tuple(model, dir) }.first()
 
     // [sample, shard]
-    EMBED_ESM2(cut.flatMap { sample, _manifest, proteins, _dna -> proteins.collect { chunk -> tuple(sample, chunk) } }, esm2)
-    EMBED_DNABERTS(cut.flatMap { sample, _manifest, _proteins, dna -> dna.collect { chunk -> tuple(sample, chunk) } }, dnaberts)
+    EMBED_ESM2(cut.flatMap { sample, _manifest, workload, proteins, _dna -> withWork(sample, workload, 'esm2', proteins) }, esm2)
+    EMBED_DNABERTS(cut.flatMap { sample, _manifest, workload, _proteins, dna -> withWork(sample, workload, 'dnaberts', dna) }, dnaberts)
     shards = EMBED_ESM2.out.shard.mix(EMBED_DNABERTS.out.shard)
 
     // [sample, [shard, ...]] as soon as the last shard of the sample is there; a sample without any
     // chunk goes round the grouping, which would lose it
-    counted = cut.map { sample, _manifest, proteins, dna -> tuple(sample, proteins.size() + dna.size()) }
+    counted = cut.map { sample, _manifest, _workload, proteins, dna -> tuple(sample, proteins.size() + dna.size()) }
     grouped = counted
         .combine(shards, by: 0)
         .map { sample, num_chunks, shard -> tuple(groupKey(sample, num_chunks), shard) }
@@ -55,14 +66,25 @@ workflow VIREMBED {
     bare = counted.filter { _sample, num_chunks -> num_chunks == 0 }.map { sample, _num_chunks -> tuple(sample, []) }
 
     COLLECT(
-        cut.map { sample, manifest, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
+        cut.map { sample, manifest, _workload, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
         MODELS.out.cards,
     )
 
     results = COLLECT.out.map { sample, result, _summary, _proteins -> tuple(sample, result) }
     if (options.classifier) {
-        CLASSIFY(results, tuple(fingerprint(options.classifier), options.classifier), options.allow_random)
-        results = CLASSIFY.out.map { sample, result, _tables -> tuple(sample, result) }
+        // of records that were embedded whole there is nothing to classify
+        typed = samples.map { sample, type, _files -> tuple(sample, type) }.join(results).branch { _sample, type, _result ->
+            windows: type == 'windows'
+            whole: true
+        }
+        CLASSIFY(
+            typed.windows.map { sample, _type, result -> tuple(sample, result) },
+            tuple(fingerprint(options.classifier), options.classifier),
+            options.allow_random,
+        )
+        results = CLASSIFY.out
+            .map { sample, result, _tables -> tuple(sample, result) }
+            .mix(typed.whole.map { sample, _type, result -> tuple(sample, result) })
     }
 
     // all results of the run, and what the devices did; sorted, so that a resumed run finds its report

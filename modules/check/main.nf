@@ -27,9 +27,9 @@ process CHECK {
     stub:
     def quoted_base = base.replace("'", "'\\''")
     """
-    (IFS=,; echo sample,fasta; sed 1d ${sheet} | while read -r sample fasta; do
+    (IFS=,; echo sample,fasta,type; sed 1d ${sheet} | while read -r sample fasta type; do
         case "\$fasta" in /*) ;; *) fasta='${quoted_base}'/\$fasta ;; esac
-        echo "\$sample,\$fasta"
+        echo "\$sample,\$fasta,\${type:-windows}"
     done) > samples.csv
     """
 }

@@ -10,11 +10,11 @@ process EMBED_ESM2 {
     time {
         task.executor in [null, 'local'] ? null
             : task.ext.device == 'cpu' ? 8.h * task.attempt
-            : (10.min + 1.s * (3e-12d * chunk.size() * model.flops_per_letter / task.ext.gpu_tflops)) * task.attempt
+            : (10.min + 1.s * (3e-12d * (work.tokens * model.flops_per_token + work.pairs * model.flops_per_pair) / task.ext.gpu_tflops)) * task.attempt
     }
 
     input:
-    tuple val(sample), path(chunk, arity: '1')
+    tuple val(sample), path(chunk, arity: '1'), val(work) // [tokens, pairs] that SPLIT counted
     tuple val(model), path(weights, stageAs: 'weights')
 
     output:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from virembed.errors import IncompleteError
 from virembed.layout import MODELS
 
-_ROWS_WITH = {"protein": "n_protein_rows", "dna": "rows"}
+_ROWS_WITH = {"protein": "n_protein_rows", "dna": "n_dna_rows"}
 
 # left side = sum of the right side; frames_looked_at is six times windows; windows_dropped are
-# those without an open frame under the rules of VirNucPro, which have no row there
+# those without an open frame under the rules of VirNucPro, which have no row there; contigs and
+# proteins are records that were embedded whole
 IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "records_in",
@@ -21,6 +22,7 @@ IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "records_ok",
             "records_empty",
             "records_too_short",
+            "records_too_long",
             "records_not_dna",
             "records_duplicate_id",
             "records_failed",
@@ -29,8 +31,11 @@ IDENTITIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("windows", ("windows_with_open_frame", "windows_no_open_frame")),
     ("frames_looked_at", ("frames_open", "frames_with_stop", "frames_empty")),
     ("windows_no_open_frame", ("n_window_rows", "windows_dropped")),
-    ("rows", ("n_protein_rows", "n_window_rows")),
-    ("n_protein_rows", ("frames_open",)),
+    ("rows", ("n_protein_rows", "n_window_rows", "n_contig_rows")),
+    ("n_protein_rows", ("frames_open", "proteins")),
+    ("n_contig_rows", ("contigs",)),
+    ("records_whole", ("contigs", "proteins")),
+    ("n_dna_rows", ("frames_open", "n_window_rows", "n_contig_rows")),
     *((_ROWS_WITH[model.item], (f"{model.name}_ok", f"{model.name}_failed")) for model in MODELS),
     *((f"{model.name}_ok", (f"{model.name}_unique", f"{model.name}_copied")) for model in MODELS),
 )
@@ -38,6 +43,7 @@ SPLIT_COUNTS = (
     "records_in",
     *IDENTITIES[0][1],
     "bases_in",
+    "residues_in",
     "windows",
     "windows_no_open_frame",
     "windows_dropped",
@@ -45,6 +51,8 @@ SPLIT_COUNTS = (
     "frames_with_stop",
     "frames_empty",
     "codons_ambiguous",
+    "contigs",
+    "proteins",
 )
 
 
@@ -53,6 +61,7 @@ def accounting(
     *,
     num_rows: int,
     num_protein_rows: int,
+    num_dna_rows: int,
     found: Mapping[str, tuple[int, int]],
     num_tokens: Mapping[str, int],
 ) -> dict[str, int]:
@@ -60,7 +69,8 @@ def accounting(
 
     Args:
         split_counts: what SPLIT counted while it read.
-        num_rows, num_protein_rows: rows there are in the result, counted as they were written.
+        num_rows, num_protein_rows, num_dna_rows: rows there are in the result, with a protein and
+            with DNA, counted as they were written.
         found: by model: vectors written for the first row of an item, and for further rows.
         num_tokens: by model, over the distinct items.
 
@@ -71,7 +81,11 @@ def accounting(
     counts["windows_with_open_frame"] = counts["windows"] - counts["windows_no_open_frame"]
     counts["frames_looked_at"] = 6 * counts["windows"]
     counts["rows"], counts["n_protein_rows"] = num_rows, num_protein_rows
-    counts["n_window_rows"] = num_rows - num_protein_rows
+    counts["n_dna_rows"] = num_dna_rows
+    counts["records_whole"] = counts["contigs"] + counts["proteins"]
+    without_protein = "n_contig_rows" if counts["contigs"] else "n_window_rows"
+    counts |= {"n_contig_rows": 0, "n_window_rows": 0}
+    counts[without_protein] = num_rows - num_protein_rows
     for model in MODELS:
         unique, copied = found[model.name]
         counts[f"{model.name}_unique"], counts[f"{model.name}_copied"] = unique, copied
@@ -97,7 +111,9 @@ def imported_accounting(
     """
     counts = {"records_in": num_records, "records_ok": num_records}
     counts |= {"windows_with_open_frame": num_windows, "frames_open": num_rows}
-    counts |= {"rows": num_rows, "n_protein_rows": num_rows, "n_window_rows": 0}
+    counts |= {"rows": num_rows, "n_protein_rows": num_rows, "n_dna_rows": num_rows}
+    counts |= {"n_window_rows": 0, "n_contig_rows": 0, "contigs": 0, "proteins": 0}
+    counts["records_whole"] = 0
     for model in MODELS:
         # each row counts as its own, no copy is known
         counts |= {f"{model.name}_ok": num_rows, f"{model.name}_unique": num_rows}

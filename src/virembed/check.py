@@ -13,8 +13,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
+from virembed.alphabets import alphabet_of
 from virembed.errors import CombinedInputError, InputError
-from virembed.fasta import read_batches
 from virembed.record_ids import REFUSE, RecordIds, Source
 from virembed.samplesheet import SheetRow, by_sample, read_sheet, write_sheet
 
@@ -23,11 +23,15 @@ Locate = Callable[[SheetRow], Path]
 
 @dataclass(frozen=True, slots=True)
 class SampleCheck:
-    """What was found in the files of a sample."""
+    """What was found in the files of a sample.
+
+    num_letters: bp, or residues of proteins
+    """
 
     sample: str
+    type: str
     num_records: int
-    num_bp: int
+    num_letters: int
     problems: list[InputError]
 
 
@@ -93,7 +97,12 @@ def _check_samples(
     rows: Iterable[SheetRow], locate: Locate, duplicate_ids: str, threads: int
 ) -> list[SampleCheck]:
     jobs = [
-        (sample, [Source(locate(row), str(row.path)) for row in files], duplicate_ids)
+        (
+            sample,
+            files[0].type,
+            [Source(locate(row), str(row.path), alphabet_of(row.type)) for row in files],
+            duplicate_ids,
+        )
         for sample, files in by_sample(rows).items()
     ]
     if threads < 2 or len(jobs) < 2:
@@ -116,18 +125,18 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _check_sample(sample: str, sources: list[Source], duplicate_ids: str) -> SampleCheck:
+def _check_sample(sample: str, kind: str, sources: list[Source], duplicate_ids: str) -> SampleCheck:
     problems: list[InputError] = []
     ids = RecordIds()
-    num_bp = 0
+    num_letters = 0
     for source in sources:
         ids.start_file(source)
         try:
-            for batch in read_batches(source.path, name=source.name, complain=problems.append):
+            for batch in source.batches(complain=problems.append):
                 ids.add(batch.ids)
-                num_bp += sum(map(len, batch.sequences))
+                num_letters += sum(map(len, batch.sequences))
         except InputError as problem:  # the rest of this file cannot be read, the next one can
             problems.append(problem)
     if duplicate_ids == REFUSE:
         problems += ids.errors()
-    return SampleCheck(sample, ids.num_records, num_bp, problems)
+    return SampleCheck(sample, kind, ids.num_records, num_letters, problems)

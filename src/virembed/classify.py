@@ -36,7 +36,7 @@ from virembed.calls import (
 from virembed.classifier_info import ClassifierInfo, differences
 from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
-from virembed.layout import DNABERTS, ESM2, MODELS, NOTHING, UNKNOWN
+from virembed.layout import DNABERTS, ESM2, MODELS, NOTHING, UNKNOWN, WINDOWS
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, Checksums, stored_bytes
 from virembed.verify import verify_result
 
@@ -112,6 +112,11 @@ def _plain(dataset: h5py.Dataset) -> str | int:
 
 
 def _require_fitting(path: Path, file: h5py.File, info: ClassifierInfo) -> None:
+    if (kind := file["uns/provenance/type"].asstr()[()]) != WINDOWS:
+        raise UsageError(
+            f"{path}: is of type {kind}; {info.name} needs the DNA and the protein of open frames",
+            "Give a result of the type windows.",
+        )
     found = known_provenance(file)
     if different := differences(info, found):
         raise UsageError(

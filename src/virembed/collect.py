@@ -25,7 +25,15 @@ from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.h5 import new_file
 from virembed.join import ItemVectors, join_shards
-from virembed.layout import FRAME_NAMES, MODELS, PROTEIN_TEXTS, ModelSlot, row_id
+from virembed.layout import (
+    FRAME_NAMES,
+    MODELS,
+    PROTEIN,
+    PROTEIN_TEXTS,
+    WINDOWS,
+    ModelSlot,
+    row_id,
+)
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
@@ -91,6 +99,8 @@ class _Collector:
         self.manifest, self.vectors, self.cards = manifest, vectors, cards
         self.num_protein_rows = manifest.num_rows(PROTEIN_ROWS)
         self.num_rows = self.num_protein_rows + manifest.num_rows(WINDOW_ROWS)
+        self.num_dna_rows = 0  # so far
+        self.type: str = manifest.settings["params"]["type"]
         self.dims = {name: card.dim for name, card in cards.items()}
         # the first row of each item, 8 bytes per distinct sequence
         self.source_row = {
@@ -103,6 +113,7 @@ class _Collector:
         needed = expected_bytes(
             num_rows=self.num_rows,
             num_protein_rows=self.num_protein_rows,
+            num_dna_rows=0 if self.type == PROTEIN else self.num_rows,
             num_records=self.manifest.num_records,
             dims=self.dims,
         )
@@ -143,6 +154,8 @@ class _Collector:
 
     def _row_ids(self, columns: Columns) -> list[str]:
         records = self.manifest.ids_of_records(columns["record"])
+        if self.type != WINDOWS:
+            return records  # a row is a record
         frames = [FRAME_NAMES[code] for code in columns["frame"].tolist()]
         return list(map(row_id, records, columns["window"].tolist(), frames))
 
@@ -155,6 +168,7 @@ class _Collector:
 
     def _obs(self, start: int, columns: Columns, writer: ResultWriter) -> Columns:
         """Columns of `obs` for some rows; writes their vectors on the way."""
+        self.num_dna_rows += int((columns["dna_end"] > columns["dna_start"]).sum())
         obs = dict(columns)
         obs["record_id"] = columns["record"]
         obs["strand"] = _STRAND[columns["frame"]]
@@ -186,7 +200,7 @@ class _Collector:
         """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
         norms = np.full(len(items), np.nan, dtype=np.float32)
         present = np.flatnonzero(items >= 0)
-        # rows with a vector are the first rows: block A for proteins, all rows for DNA
+        # rows with a vector are the first rows: block A for proteins, all or none for DNA
         for first in range(0, len(present), MATRIX_ROWS):
             rows = present[first : first + MATRIX_ROWS]
             vectors = self.vectors[model.name].gather(items[rows])
@@ -227,6 +241,7 @@ class _Collector:
             settings["counts"],
             num_rows=self.num_rows,
             num_protein_rows=self.num_protein_rows,
+            num_dna_rows=self.num_dna_rows,
             found={name: (unique[name], self.written[name] - unique[name]) for name in unique},
             num_tokens={
                 name: sum(int(shard.num_tokens.sum()) for shard in found)

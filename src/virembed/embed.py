@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from virembed import __version__
+from virembed.alphabets import NOT_IN_DNA, only_bases
 from virembed.atomic import whole_file
 from virembed.contracts import Choice, Encoder
 from virembed.engine import settings
@@ -27,14 +28,12 @@ from virembed.engine.embed import Embeddings, Progress, embed_items
 from virembed.engine.gpu_lock import gpu_uuid, take_device
 from virembed.engine.monitor import Monitor
 from virembed.errors import InputError
-from virembed.fasta import PROTEIN_ONLY
 from virembed.items import read_chunk
 from virembed.layout import model_slot
 from virembed.models.registry import LoadedEncoder, import_kernels, load_encoder
 from virembed.models.weights import verify_checksums
 from virembed.shards import ShardIdentity, ShardOrigin, write_shard
 
-_DNA_ONLY = frozenset("ACGTUN")
 _JUDGED_ITEMS = 1000
 _MIN_LETTERS_TO_JUDGE = 200
 
@@ -251,12 +250,12 @@ def _read_items(chunk: Path, item: str) -> tuple[list[bytes], list[str]]:
         keys.append(key)
         texts.append(text)
     letters = "".join(texts[:_JUDGED_ITEMS])
-    if item == "protein" and len(letters) >= _MIN_LETTERS_TO_JUDGE and set(letters) <= _DNA_ONLY:
+    if item == "protein" and len(letters) >= _MIN_LETTERS_TO_JUDGE and only_bases(letters):
         raise InputError(
             f"{chunk}: these are nucleotides, and the model is for proteins",
             "Give a chunk of chunks/esm2.",
         )
-    if item == "dna" and set(letters) & PROTEIN_ONLY:
+    if item == "dna" and set(letters) & NOT_IN_DNA:
         raise InputError(
             f"{chunk}: these are proteins, and the model is for DNA",
             "Give a chunk of chunks/dnaberts.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -16,19 +17,18 @@ from typing import BinaryIO
 import dnaio
 from xopen import xopen
 
+from virembed.alphabets import AMINO_ACIDS, NUCLEOTIDES, Alphabet, only_bases
 from virembed.errors import InputError
 
-IUPAC = "ACGTURYKMSWBDHVN"
-PROTEIN_ONLY = frozenset("EFILPQJOXZ*")
 BATCH_BP = 1 << 22  # where many reads are identical, each is worked on once per batch
 MAX_RECORD_BP = 2**31 - 1  # coordinates are int32 in the result
 MAX_PROBLEMS_PER_FILE = 20
+ENOUGH_TO_JUDGE = 100  # letters, all of them bases, that make a file of proteins look like DNA
 
 _RECORDS_PER_BATCH = 1 << 17
 _FASTQ_BLOCK = 256  # reads taken at a time; FASTA records may be genomes and are taken singly
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 
-_ALLOWED = (IUPAC + IUPAC.lower()).encode()
 _WITHOUT_BLANKS = str.maketrans("", "", " \t")
 
 Complain = Callable[[InputError], None]
@@ -52,26 +52,44 @@ def stop_at_first(problem: InputError) -> None:
 
 
 def read_batches(
-    path: Path, *, name: str = "", complain: Complain = stop_at_first
+    path: Path,
+    *,
+    name: str = "",
+    complain: Complain = stop_at_first,
+    alphabet: Alphabet = NUCLEOTIDES,
 ) -> Iterator[RecordBatch]:
     """Batches of about `BATCH_BP` letters, at least one record each; none for an empty file.
 
     Args:
         name: what to call the file in messages, where it is staged under another name.
         complain: takes each problem of a record; if it returns, reading goes on.
+        alphabet: of the sequences.
 
     Raises:
         InputError: neither FASTA nor FASTQ, or damaged: nothing can be read after such a place.
     """
     name = name or str(path)
-    num_problems = 0
+    num_problems, num_letters = 0, 0
+    is_suspect = alphabet is AMINO_ACIDS
     try:
         for batch in _batches(path, name):
-            for problem in _problems(path, name, batch):
+            for locate in _problems(path, name, batch, alphabet):
                 num_problems += 1
+                # to find a line is to read the file from its start
                 if num_problems <= MAX_PROBLEMS_PER_FILE:
-                    complain(problem)
+                    complain(locate())
+            if is_suspect:
+                joined = "".join(batch.sequences)
+                num_letters += len(joined)
+                is_suspect = only_bases(joined)
             yield batch
+        if is_suspect and num_letters >= ENOUGH_TO_JUDGE:
+            complain(
+                InputError(
+                    f"{name}: nothing but letters of nucleotides, this looks like DNA",
+                    "Give the sample the type windows or contig, or leave the type out.",
+                )
+            )
     finally:
         if num_problems > MAX_PROBLEMS_PER_FILE:
             more = num_problems - MAX_PROBLEMS_PER_FILE
@@ -168,50 +186,46 @@ def _format_error(path: Path, name: str, error: Exception) -> InputError:
     return InputError(f"{where}: {cause}", "Correct the file or write it again.")
 
 
-def _problems(path: Path, name: str, batch: RecordBatch) -> Iterator[InputError]:
+def _problems(
+    path: Path, name: str, batch: RecordBatch, alphabet: Alphabet
+) -> Iterator[Callable[[], InputError]]:
     """What is wrong with the records of a batch, blanks removed; looks closer only if it must."""
     if "" in batch.ids:
         for i in (i for i, record in enumerate(batch.ids) if not record):
-            line = header_lines(path, [batch.first + i])[batch.first + i]
-            yield InputError(
-                f"{name} line {line}: a record without an id",
-                "Write an id directly after '>' or '@'.",
-            )
+            yield partial(_id_error, path, name, batch.first + i)
     joined = "".join(batch.sequences)
     if " " in joined or "\t" in joined:  # as Biopython does
         batch.sequences[:] = [sequence.translate(_WITHOUT_BLANKS) for sequence in batch.sequences]
         joined = "".join(batch.sequences)
-    if _illegal(joined):
+    if alphabet.illegal(joined):
         for i, sequence in enumerate(batch.sequences):
-            if letters := _illegal(sequence):
-                yield _letter_error(
-                    path, f"{name} line {{line}} record '{batch.ids[i]}'", batch.first + i, letters
-                )
+            if letters := alphabet.illegal_in(sequence):
+                place = f"{name} line {{line}} record '{batch.ids[i]}'"
+                yield partial(_letter_error, path, place, batch.first + i, letters, alphabet)
     if len(joined) > MAX_RECORD_BP:
         for i in (i for i, text in enumerate(batch.sequences) if len(text) > MAX_RECORD_BP):
-            yield InputError(
-                f"{name} record '{batch.ids[i]}': longer than {MAX_RECORD_BP} bp", "Cut the record."
+            yield partial(
+                InputError,
+                f"{name} record '{batch.ids[i]}': longer than {MAX_RECORD_BP} letters",
+                "Cut the record.",
             )
 
 
-def _illegal(letters: str) -> str:
-    """The letters that are no nucleotide code."""
-    return letters.encode("latin-1", "replace").translate(None, _ALLOWED).decode("latin-1")
-
-
-def _letter_error(path: Path, place: str, record: int, letters: str) -> InputError:
-    letter = letters[0]
-    lines = list(_numbered_lines(path, [record]))
-    line = next((line for _, line, text in lines[1:] if letter.encode("latin-1") in text), 0)
-    problem = f"{place.format(line=line)}: letter {letter!r} is no nucleotide"
-    if PROTEIN_ONLY & set(letters.upper()):
-        return InputError(
-            f"{problem}, this looks like a protein",
-            "Give nucleotide sequences; their proteins are derived here.",
-        )
+def _id_error(path: Path, name: str, record: int) -> InputError:
     return InputError(
-        problem, f"Allowed are {IUPAC}, in either case; remove gaps, digits and other signs."
+        f"{name} line {header_lines(path, [record])[record]}: a record without an id",
+        "Write an id directly after '>' or '@'.",
     )
+
+
+def _letter_error(
+    path: Path, place: str, record: int, letters: str, alphabet: Alphabet
+) -> InputError:
+    lines = list(_numbered_lines(path, [record]))
+    sign = letters[0].encode("latin-1")
+    line = next((line for _, line, text in lines[1:] if sign in text), 0)
+    problem, remedy = alphabet.complaint(letters)
+    return InputError(f"{place.format(line=line)}: {problem}", remedy)
 
 
 def _numbered_lines(path: Path, records: Collection[int]) -> Iterator[tuple[int, int, bytes]]:

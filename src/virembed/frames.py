@@ -56,7 +56,7 @@ class FrameRules:
 class FrameRows:
     """One row per open frame, and by the exact rules one per window without any.
 
-    Sorted by window, then frame.
+    Sorted by window, then frame. `cut` makes rows of whole records of the same shape.
 
     window:              position in the windows given; int64, like all of these
     frame:               code of the frame (`layout.FRAME_NAMES`)
@@ -83,7 +83,10 @@ class FrameRows:
 
 
 def find_frames(sequences: list[str], windows: Windows, rules: FrameRules) -> FrameRows:
-    """The rows of some records, whose windows are given. Sequences in letters of `fasta.IUPAC`."""
+    """The rows of some records, whose windows are given.
+
+    Sequences are in letters of `alphabets.BASES`.
+    """
     text = "".join(sequences).encode("ascii").translate(_UPPER_DNA if rules.exact else _UPPER)
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     offset = (np.cumsum(lengths) - lengths)[windows.record]

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntFlag
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+
+WINDOWS, CONTIG, PROTEIN = "windows", "contig", "protein"
+TYPES = (WINDOWS, CONTIG, PROTEIN)  # of a sample: what of its records is embedded
 
 FRAMES = ("F1", "F2", "F3", "R1", "R2", "R3")
 NO_FRAME = "none"
@@ -72,7 +75,7 @@ FLAG_MEANINGS = {
     Flag.DNABERTS_COPIED: "DNABERT-S vector copied from identical DNA",
     Flag.ESM2_FAILED: "ESM-2 vector missing although there is a protein",
     Flag.DNABERTS_FAILED: "DNABERT-S vector missing",
-    Flag.TERMINAL_STOP: "the frame ends with a stop codon, which is not part of the protein",
+    Flag.TERMINAL_STOP: "ends with a stop, which is not part of the protein",
     Flag.ESM2_WIDER: "ESM-2 products in bf16 or fp32, fp16 overflowed",
     Flag.DNABERTS_WIDER: "DNABERT-S products in bf16 or fp32, fp16 overflowed",
     Flag.IMPORTED: "imported from other software: coordinates and the other flags are unknown",

@@ -7,8 +7,8 @@ SPLIT writes it, COLLECT reads it; it is the contract between the two. One HDF5 
                          num_closed_windows (without an open frame), num_protein_rows,
                          num_window_rows, status
     lost/                per exception: record, stage, reason, detail
-    protein_rows/        per open frame, in input order (block A of the result)
-    window_rows/         per window without an open frame, in input order (block B)
+    protein_rows/        per open frame or protein given, in input order (block A of the result)
+    window_rows/         per window without an open frame, or contig, in input order (block B)
         record window frame start end dna_start dna_end protein_len n_ambiguous flags
         esm2 dnaberts    number of the item to embed, -1 for none
     items/esm2/          per distinct protein, in order of first appearance: key, text
@@ -36,12 +36,12 @@ from virembed.errors import IncompleteError
 from virembed.h5 import STRING, Appendable, new_file, open_sealed
 from virembed.layout import MODEL_NAMES, MODELS
 
-FORMAT = "virembed.manifest/2"
+FORMAT = "virembed.manifest/3"
 KEY_BYTES = 16
 PICK_SPAN = 1 << 16  # texts read at a time where only some are wanted
 
-STATUSES = ("ok", "empty", "too_short", "not_dna", "duplicate_id", "failed")
-OK, EMPTY, TOO_SHORT = 0, 1, 2
+STATUSES = ("ok", "empty", "too_short", "not_dna", "duplicate_id", "failed", "too_long")
+OK, EMPTY, TOO_SHORT, TOO_LONG = 0, 1, 2, 6
 
 ROW_COLUMNS = MappingProxyType(
     {

@@ -115,6 +115,10 @@ def _require_mergeable(paths: Sequence[Path], files: Sequence[h5py.File]) -> Non
 
 
 def _differences(one: h5py.File, other: h5py.File) -> Iterator[str]:
+    types = [_text(file["uns/provenance/type"]) for file in (one, other)]
+    if len(set(types)) > 1:
+        yield f"type is {types[0]} and {types[1]}"
+        return
     for group in ("windows", *(model.name for model in MODELS)):
         a, b = (file[f"uns/provenance/{group}"] for file in (one, other))
         for name in sorted((a.keys() | b.keys()) - {*_MAY_DIFFER, "min_record_bp"}):
@@ -265,6 +269,7 @@ class _Merger:
         }
         joined: dict[str, Any] = {
             "pipeline": f"merged by virembed {__version__}",
+            "type": _text(made[0]["type"]),
             **({"origin": IMPORTED} if imported else {}),
             "input": inputs,
             **{

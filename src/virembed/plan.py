@@ -180,6 +180,7 @@ def _sample(workload: Workload, cards: Mapping[str, WeightsInfo], rate: Rate) ->
     result_bytes = round(proteins) + expected_bytes(
         num_rows=workload.rows,
         num_protein_rows=workload.protein_rows,
+        num_dna_rows=workload.dna_rows,
         num_records=workload.records,
         dims={name: card.dim for name, card in cards.items()},
     )

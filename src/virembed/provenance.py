@@ -12,13 +12,14 @@ from typing import Any
 
 from virembed import __version__
 from virembed.checksum import sha256_of
-from virembed.layout import FLAG_MEANINGS, IMPORTED, NOTHING, UNKNOWN
+from virembed.layout import FLAG_MEANINGS, IMPORTED, NOTHING, PROTEIN, UNKNOWN, WINDOWS
 from virembed.shards import Shard
 from virembed.weights_info import WeightsInfo
 
 README = """\
 Embeddings of the open frames of a sample, an AnnData file (https://anndata.readthedocs.io).
-Rows: first one per open frame (n_protein_rows of uns/accounting), then one per window without.
+Rows: first one per open frame (n_protein_rows of uns/accounting), then one per window without;
+a row per record where uns/provenance/type is contig or protein.
 Python   import anndata; a = anndata.read_h5ad("S.h5"); a.obs; a.obsm["X_esm2"]
 h5py     f = h5py.File("S.h5"); n = int(f["uns/accounting/n_protein_rows"][()])
          X = f["obsm/X_esm2"][:n]          float16, no NaN in these rows
@@ -30,6 +31,11 @@ single dimensions can dominate raw cosines. Rows of uns/records: row_start..row_
 dna_row_start..dna_row_stop (windows without an open frame). Bits of obs/flags: uns/flags.
 Check the file with `virembed verify S.h5`.
 """
+
+
+# of the windows: texts, and numbers that are -1 where there is nothing to say
+_OF_WINDOWS = ("rule", "ambiguous_codons", "terminal_stop", "dna_unit")
+_NO_WINDOWS = {"length": -1, "genetic_code": -1, "min_record_bp": -1}
 
 
 def flag_table() -> dict[str, str]:
@@ -57,18 +63,25 @@ def provenance(
             "names": [source["name"] for source in inputs],
             "sha256": [source["sha256"] for source in inputs],
         },
-        "windows": {
-            "length": params["window_bp"],
-            "rule": params["rules"],
-            "genetic_code": params["genetic_code"],
-            "ambiguous_codons": "X" if params["rules"] == "exact" else "no residue",
-            "terminal_stop": "allowed, not part of the protein"
-            if params["rules"] == "exact"
-            else "closes the frame",
-            "min_record_bp": params["min_record_bp"],
-            "dna_unit": "the open frame on its strand; the whole window where there is none",
-        },
+        "type": params["type"],
+        "windows": _windows(params),
         **{model: _model(cards[model], shards[model]) for model in cards},
+    }
+
+
+def _windows(params: Mapping[str, Any]) -> dict[str, Any]:
+    if params["type"] != WINDOWS:
+        dna_unit = NOTHING if params["type"] == PROTEIN else "the whole record, forward strand"
+        return {**dict.fromkeys(_OF_WINDOWS, NOTHING), **_NO_WINDOWS, "dna_unit": dna_unit}
+    exact = params["rules"] == "exact"
+    return {
+        "length": params["window_bp"],
+        "rule": params["rules"],
+        "genetic_code": params["genetic_code"],
+        "ambiguous_codons": "X" if exact else "no residue",
+        "terminal_stop": "allowed, not part of the protein" if exact else "closes the frame",
+        "min_record_bp": params["min_record_bp"],
+        "dna_unit": "the open frame on its strand; the whole window where there is none",
     }
 
 
@@ -82,7 +95,6 @@ def imported_provenance(
         window_bp: as the user says.
         notes: what cannot be told from the files.
     """
-    unknown_windows = ("rule", "ambiguous_codons", "terminal_stop", "dna_unit")
     unknown_model = ("model_id", "weights_sha256", "pooling", "compute_dtype", "attention")
     return {
         "pipeline": f"imported by virembed {__version__}",
@@ -92,11 +104,11 @@ def imported_provenance(
             "sha256": [sha256_of(path) for path in files],
         },
         "notes": "; ".join(notes) or "none",
+        "type": WINDOWS,
         "windows": {
-            **dict.fromkeys(unknown_windows, UNKNOWN),
+            **dict.fromkeys(_OF_WINDOWS, UNKNOWN),
+            **_NO_WINDOWS,
             "length": -1 if window_bp is None else window_bp,
-            "genetic_code": -1,
-            "min_record_bp": -1,
         },
         **{
             model: {

@@ -6,6 +6,7 @@ themselves, so that an accidental agreement never counts.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,8 +18,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from virembed.alphabets import NUCLEOTIDES, Alphabet
 from virembed.errors import InputError
-from virembed.fasta import MAX_PROBLEMS_PER_FILE, header_lines, read_batches
+from virembed.fasta import (
+    MAX_PROBLEMS_PER_FILE,
+    Complain,
+    RecordBatch,
+    header_lines,
+    read_batches,
+    stop_at_first,
+)
 
 REFUSE, SUFFIX = "refuse", "suffix"
 POLICIES = (REFUSE, SUFFIX)
@@ -26,10 +35,28 @@ POLICIES = (REFUSE, SUFFIX)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file of a sample: where it is, and what to call it in messages."""
+    """A file of a sample: where it is, what to call it in messages, what its letters are."""
 
     path: Path
     name: str
+    alphabet: Alphabet = NUCLEOTIDES
+
+    def batches(self, complain: Complain = stop_at_first) -> Iterator[RecordBatch]:
+        """Its records, see `fasta.read_batches`."""
+        return read_batches(self.path, name=self.name, complain=complain, alphabet=self.alphabet)
+
+    @property
+    def shown(self) -> str:
+        """The last part of its name; bytes that are no UTF-8, which HDF5 cannot store, as `?`."""
+        return os.path.basename(self.name).encode("utf-8", "replace").decode()
+
+    def state(self) -> tuple[int, ...] | None:
+        """What changes when somebody writes to the file; None where there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class RecordIds:
@@ -96,7 +123,7 @@ class RecordIds:
         for first, source in self._files:
             # what cannot be read of a damaged file was not read, and complained about, before
             with suppress(InputError):
-                for batch in read_batches(source.path, name=source.name, complain=lambda _: None):
+                for batch in source.batches(complain=lambda _: None):
                     found = np.fromiter(map(hash, batch.ids), dtype=np.int64, count=len(batch.ids))
                     for i in np.flatnonzero(np.isin(found, hashes)).tolist():
                         yield first + batch.first + i, batch.ids[i]

@@ -180,10 +180,15 @@ class ResultWriter:
 
 
 def expected_bytes(
-    *, num_rows: int, num_protein_rows: int, num_records: int, dims: Mapping[str, int]
+    *,
+    num_rows: int,
+    num_protein_rows: int,
+    num_dna_rows: int,
+    num_records: int,
+    dims: Mapping[str, int],
 ) -> int:
     """Size of a finished file, to be compared with the free space before the first byte."""
-    rows_with = {"protein": num_protein_rows, "dna": num_rows}
+    rows_with = {"protein": num_protein_rows, "dna": num_dna_rows}
     vectors = 0
     for model in MODELS:
         shape = (num_rows, dims[model.name])

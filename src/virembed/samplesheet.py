@@ -1,4 +1,4 @@
-"""The sample sheet: CSV with the columns `sample` and `fasta`, one row per file.
+"""The sample sheet: CSV with the columns `sample`, `fasta` and perhaps `type`, one row per file.
 
 Rows with the same sample are lanes of it; their files are taken in the order of their paths, so
 that the order of the rows means nothing. Every problem is collected, none stops the reading.
@@ -16,8 +16,10 @@ from pathlib import Path
 
 from virembed.atomic import whole_file
 from virembed.errors import InputError
+from virembed.layout import TYPES, WINDOWS
 
 COLUMNS = ("sample", "fasta")
+TYPE_COLUMN = "type"
 SAFE_SAMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SAFE_SAMPLE_HINT = "Use letters, digits, '.', '_' and '-', beginning with a letter or digit."
 
@@ -28,11 +30,13 @@ class SheetRow:
 
     line: of the sheet, from 1
     path: of the file, resolved against the directory of the sheet; not necessarily visible here
+    type: of the sample, one of `layout.TYPES`
     """
 
     line: int
     sample: str
     path: Path
+    type: str = WINDOWS
 
 
 def read_sheet(path: Path, *, base: Path) -> tuple[list[SheetRow], list[InputError]]:
@@ -82,9 +86,9 @@ def write_sheet(path: Path, rows: Iterable[SheetRow]) -> None:
     """The checked sheet: absolute paths, rows sorted by sample and path."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow((*COLUMNS, TYPE_COLUMN))
     for sample in by_sample(rows).values():
-        writer.writerows((row.sample, row.path) for row in sample)
+        writer.writerows((row.sample, row.path, row.type) for row in sample)
     with whole_file(path) as partial:
         partial.write_bytes(os.fsencode(text.getvalue()))
 
@@ -93,15 +97,16 @@ def _header_problems(name: str, header: list[str]) -> list[InputError]:
     wanted = ",".join(COLUMNS)
     if not any(header):
         return [InputError(f"{name}: the sheet is empty", f"Its first line has to be {wanted}.")]
+    known = f"The columns are {wanted} and, if need be, {TYPE_COLUMN}."
     problems = [
-        InputError(f"{name} line 1: no column '{column}'", f"The columns are {wanted}.")
+        InputError(f"{name} line 1: no column '{column}'", known)
         for column in COLUMNS
         if column not in header
     ]
     problems += [
-        InputError(f"{name} line 1: unknown column '{column}'", f"The columns are {wanted}.")
+        InputError(f"{name} line 1: unknown column '{column}'", known)
         for column in header
-        if column not in COLUMNS
+        if column not in (*COLUMNS, TYPE_COLUMN)
     ]
     if len(set(header)) < len(header) and not problems:
         problems.append(InputError(f"{name} line 1: a column stands twice", f"Keep {wanted}."))
@@ -125,11 +130,17 @@ def _row(
         )
     if not fasta:
         return InputError(f"{place}: sample '{sample}' has no file", "Fill in the column fasta.")
-    return SheetRow(line, sample, base / fasta)
+    kind = values.get(TYPE_COLUMN) or WINDOWS
+    if kind not in TYPES:
+        return InputError(
+            f"{place}: sample '{sample}' has the type '{kind}'",
+            f"Types are {', '.join(TYPES)}; without one it is {WINDOWS}.",
+        )
+    return SheetRow(line, sample, base / fasta, kind)
 
 
 def _repetitions(name: str, rows: list[SheetRow]) -> list[InputError]:
-    """The same file twice in a sample, and samples whose names differ in case only."""
+    """A file or a name that a sample must not have again, and types that differ."""
     problems: list[InputError] = []
     seen: dict[tuple[str, Path], int] = {}
     spelled: dict[str, SheetRow] = {}
@@ -144,6 +155,14 @@ def _repetitions(name: str, rows: list[SheetRow]) -> list[InputError]:
                 )
             )
         other = spelled.setdefault(row.sample.lower(), row)
+        if other.sample == row.sample and other.type != row.type:
+            problems.append(
+                InputError(
+                    f"{name} line {row.line}: sample '{row.sample}' is of type {row.type} here, "
+                    f"in line {other.line} of type {other.type}",
+                    "Give all files of a sample one type, or make them two samples.",
+                )
+            )
         if other.sample != row.sample:
             problems.append(
                 InputError(

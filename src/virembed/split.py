@@ -5,7 +5,6 @@ One pass over the records in batches; what stays in memory is the index of disti
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,16 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.checksum import sha256_of
+from virembed.cut import Cut, cutter
 from virembed.errors import CombinedInputError, InputError, UsageError
-from virembed.fasta import RecordBatch, read_batches
-from virembed.frames import NO_FRAME_CODE, FrameRows, FrameRules, find_frames
+from virembed.fasta import RecordBatch
+from virembed.frames import FrameRows, FrameRules
 from virembed.items import ChunkWriter, ItemIndex
-from virembed.layout import MODELS, Flag, ModelSlot
+from virembed.layout import CONTIG, MODELS, PROTEIN, WINDOWS, ModelSlot
 from virembed.manifest import (
     EMPTY,
     OK,
     PROTEIN_ROWS,
     ROW_COLUMNS,
+    STATUSES,
+    TOO_LONG,
     TOO_SHORT,
     WINDOW_ROWS,
     Columns,
@@ -34,7 +36,6 @@ from virembed.manifest import (
 )
 from virembed.record_ids import REFUSE, RecordIds, Source
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
-from virembed.windows import Windows, cut_windows
 from virembed.workload import SUFFIX, Workload, model_workload, write_workload
 
 Int64s = npt.NDArray[np.int64]
@@ -44,17 +45,21 @@ Int64s = npt.NDArray[np.int64]
 class SplitSettings:
     """How a sample is cut.
 
+    type:            of the sample, one of `layout.TYPES`
     rules:           "exact" or "virnucpro", for windows and frames
     duplicate_ids:   "refuse" or "suffix"
-    min_record_bp:   shorter records give no rows and are listed as lost
+    min_record_bp:   shorter records give no rows and are listed as lost; not of proteins
+    max_contig_bp:   longer ones likewise, of the type contig
     chunk_limits:    letters per chunk, by model
     """
 
+    type: str
     window_bp: int
     rules: str
     genetic_code: int
     duplicate_ids: str
     min_record_bp: int
+    max_contig_bp: int
     chunk_limits: dict[str, int]
 
 
@@ -74,7 +79,7 @@ def split_sample(
     after an error.
 
     Raises:
-        InputError: a file is damaged, no nucleotide FASTA or FASTQ, or an id is repeated.
+        InputError: a file is damaged, no FASTA or FASTQ of such letters, or an id is repeated.
     """
     if not SAFE_SAMPLE.fullmatch(sample):
         raise UsageError(f"--sample {sample!r}: cannot be a file name everywhere", SAFE_SAMPLE_HINT)
@@ -103,7 +108,8 @@ class _Splitter:
         self, writer: ManifestWriter, chunks: dict[str, ChunkWriter], settings: SplitSettings
     ) -> None:
         self.writer, self.chunks, self.settings = writer, chunks, settings
-        self.rules = FrameRules(settings.rules, settings.genetic_code)
+        rules = FrameRules(settings.rules, settings.genetic_code)
+        self.cut = cutter(settings.type, window_bp=settings.window_bp, rules=rules)
         self.ids = RecordIds()
         self.counts: Counter[str] = Counter()
         self.indexes = {model.name: ItemIndex() for model in MODELS}
@@ -111,13 +117,13 @@ class _Splitter:
 
     def run(self, sources: list[Source], sample: str, path: Path) -> SplitResult:
         for source in sources:
-            before = _state(source.path)
+            before = source.state()
             self.ids.start_file(source)
-            for batch in read_batches(source.path, name=source.name):
+            for batch in source.batches():
                 self.ids.add(batch.ids)
                 self._add(batch)
-            self.inputs.append({"name": _shown(source.name), "sha256": sha256_of(source.path)})
-            if _state(source.path) != before:
+            self.inputs.append({"name": source.shown, "sha256": sha256_of(source.path)})
+            if source.state() != before:
                 raise InputError(
                     f"{source.name}: was changed while it was read",
                     "Run again when nothing writes to it any more.",
@@ -143,26 +149,25 @@ class _Splitter:
         )
         sequences = list(numbers)
         length = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        used = np.where(length >= self.settings.min_record_bp, length, 0)
-        windows = cut_windows(used, window_bp=self.settings.window_bp, rules=self.settings.rules)
-        rows = find_frames(sequences, windows, self.rules)
+        cut = self.cut(sequences, np.where(self._is_lost(length) == OK, length, 0))
 
         copies = np.bincount(sequence_of, minlength=len(sequences))
-        self._count(rows, windows, copies)
-        table = _row_columns(rows, windows, used, self.settings.window_bp)
+        self._count(cut, copies)
+        table = _row_columns(cut)
         for model in MODELS:
-            table[model.name] = self._number(model, rows)
-        spread, record = _spread(windows.record[rows.window], sequence_of, len(sequences))
+            table[model.name] = self._number(model, cut.rows)
+        row_sequence = cut.windows.record[cut.rows.window]
+        spread, record = _spread(row_sequence, sequence_of, len(sequences))
         # in the type of the file before they multiply: half the bytes, and none to convert
         table = {name: column.astype(ROW_COLUMNS[name])[spread] for name, column in table.items()}
         table["record"] = (first_record + record).astype(ROW_COLUMNS["record"])
-        for block, chosen in _blocks(table["frame"]).items():
+        for block, chosen in _blocks(table).items():
             self.writer.add_rows(block, {n: column[chosen] for n, column in table.items()})
-        is_closed = rows.num_frames["open"] == 0
         per_sequence = {
             "length_bp": length,
-            "num_windows": np.bincount(windows.record, minlength=len(sequences)),
-            "num_closed_windows": np.bincount(windows.record[is_closed], minlength=len(sequences)),
+            "num_windows": cut.num_windows,
+            "num_closed_windows": cut.num_closed,
+            "status": self._status(length, cut),
         }
         self._add_records(
             batch, {name: column[sequence_of] for name, column in per_sequence.items()}, table
@@ -170,13 +175,12 @@ class _Splitter:
 
     def _number(self, model: ModelSlot, rows: FrameRows) -> Int64s:
         """Item of each row, -1 for a row without one; new items go to manifest and chunks."""
-        index = self.indexes[model.name]
         if model.item == "dna":
-            items, keys, new_texts = index.add(rows.dna)
+            texts, has_text = rows.dna, rows.dna_end > rows.dna_start
         else:
-            items = np.full(len(rows.frame), -1, dtype=np.int64)
-            proteins, keys, new_texts = index.add([text for text in rows.proteins if text])
-            items[rows.protein_len > 0] = proteins
+            texts, has_text = [text for text in rows.proteins if text], rows.protein_len > 0
+        items = np.full(len(rows.frame), -1, dtype=np.int64)
+        items[has_text], keys, new_texts = self.indexes[model.name].add(texts)
         self.writer.add_items(model.name, keys, new_texts)
         self.chunks[model.name].add(keys, new_texts)
         return items
@@ -184,44 +188,61 @@ class _Splitter:
     def _add_records(self, batch: RecordBatch, columns: Columns, table: Columns) -> None:
         """Records with what is known of them, and the rows of all of them to be counted."""
         first, num_records = self.counts["records_in"], len(batch.ids)
-        length = columns["length_bp"]
-        no_windows = np.where(length == 0, EMPTY, TOO_SHORT)
-        status = np.where(columns["num_windows"] == 0, no_windows, OK)
+        length, status = columns["length_bp"], columns["status"]
         position = table["record"] - first
-        is_window = table["frame"] == NO_FRAME_CODE
+        is_protein = _blocks(table)[PROTEIN_ROWS]
         self.writer.add_records(
             batch.ids,
             {
                 **columns,
-                "num_protein_rows": np.bincount(position[~is_window], minlength=num_records),
-                "num_window_rows": np.bincount(position[is_window], minlength=num_records),
-                "status": status,
+                "num_protein_rows": np.bincount(position[is_protein], minlength=num_records),
+                "num_window_rows": np.bincount(position[~is_protein], minlength=num_records),
             },
         )
         lost = np.flatnonzero(status != OK).tolist()
-        self.writer.add_lost([first + i for i in lost], [self._lost(int(length[i])) for i in lost])
+        entries = [self._lost(int(status[i]), int(length[i])) for i in lost]
+        self.writer.add_lost([first + i for i in lost], entries)
         self.counts["records_in"] += num_records
-        self.counts["bases_in"] += int(length.sum())
+        letters = "residues_in" if self.settings.type == PROTEIN else "bases_in"
+        self.counts[letters] += int(length.sum())
         num_closed = int(columns["num_closed_windows"].sum())
         self.counts["windows"] += int(columns["num_windows"].sum())
         self.counts["windows_no_open_frame"] += num_closed
-        if not self.rules.exact:  # VirNucPro forgets them; they are counted all the same
+        if self.settings.rules != "exact":  # VirNucPro forgets them; they are counted all the same
             self.counts["windows_dropped"] += num_closed
-        for name, code in (("ok", OK), ("empty", EMPTY), ("too_short", TOO_SHORT)):
-            self.counts[f"records_{name}"] += int((status == code).sum())
+        for code in (OK, EMPTY, TOO_SHORT, TOO_LONG):
+            self.counts[f"records_{STATUSES[code]}"] += int((status == code).sum())
+        if self.settings.type != WINDOWS:
+            self.counts[f"{self.settings.type}s"] += int((status == OK).sum())
 
-    def _lost(self, length: int) -> tuple[str, str, str]:
-        if not length:
-            return "split", "empty", "the record has no letters"
-        return "split", "too_short", f"{length} bp, less than {self.settings.min_record_bp}"
+    def _is_lost(self, length: Int64s) -> Int64s:
+        """Status of records by their length alone."""
+        status = np.where(length == 0, EMPTY, OK)
+        if self.settings.type != PROTEIN:
+            status[(length > 0) & (length < self.settings.min_record_bp)] = TOO_SHORT
+        if self.settings.type == CONTIG:
+            status[length > self.settings.max_contig_bp] = TOO_LONG
+        return status
 
-    def _count(self, rows: FrameRows, windows: Windows, copies: Int64s) -> None:
+    def _status(self, length: Int64s, cut: Cut) -> Int64s:
+        status = self._is_lost(length)
+        status[(status == OK) & ~cut.is_used] = EMPTY  # a protein of nothing but a stop sign
+        return status
+
+    def _lost(self, status: int, length: int) -> tuple[str, str, str]:
+        detail = {
+            EMPTY: "the record has no letters",
+            TOO_SHORT: f"{length} bp, less than {self.settings.min_record_bp}",
+            TOO_LONG: f"{length} bp, more than {self.settings.max_contig_bp}",
+        }
+        return "split", STATUSES[status], detail[status]
+
+    def _count(self, cut: Cut, copies: Int64s) -> None:
         """Frames and codons; each distinct sequence counts once per record that has it."""
-        per_window = copies[windows.record]
-        per_row = per_window[rows.window]
-        for name, frames in rows.num_frames.items():
-            self.counts[f"frames_{name}"] += int((frames * per_window).sum())
-        self.counts["codons_ambiguous"] += int((rows.num_ambiguous_codons * per_row).sum())
+        for name, frames in cut.num_frames.items():
+            self.counts[f"frames_{name}"] += int((frames * copies).sum())
+        per_row = copies[cut.windows.record[cut.rows.window]]
+        self.counts["codons_ambiguous"] += int((cut.rows.num_ambiguous_codons * per_row).sum())
 
     def _settle_ids(self) -> None:
         if self.settings.duplicate_ids == REFUSE:
@@ -238,11 +259,13 @@ class _Splitter:
     def _provenance(self) -> dict[str, object]:
         return {
             "params": {
+                "type": self.settings.type,
                 "window_bp": self.settings.window_bp,
                 "rules": self.settings.rules,
                 "genetic_code": self.settings.genetic_code,
                 "duplicate_ids": self.settings.duplicate_ids,
                 "min_record_bp": self.settings.min_record_bp,
+                "max_contig_bp": self.settings.max_contig_bp,
             },
             "inputs": self.inputs,
             "counts": dict(self.counts),
@@ -251,15 +274,17 @@ class _Splitter:
 
 def _workload(sample: str, result: SplitResult, chunks: dict[str, ChunkWriter]) -> Workload:
     counts = Counter(result.counts)
-    protein_rows = counts["frames_open"]
+    protein_rows = counts["frames_open"] + counts["proteins"]
+    closed = counts["windows_no_open_frame"] - counts["windows_dropped"] + counts["contigs"]
     return Workload(
         sample=sample,
         records=counts["records_in"],
         bases=counts["bases_in"],
         windows=counts["windows"],
         open_frames=counts["frames_open"],
-        rows=protein_rows + counts["windows_no_open_frame"] - counts["windows_dropped"],
+        rows=protein_rows + closed,
         protein_rows=protein_rows,
+        dna_rows=counts["frames_open"] + closed,
         manifest_bytes=result.manifest.stat().st_size,
         models={
             model.name: model_workload(
@@ -273,34 +298,18 @@ def _workload(sample: str, result: SplitResult, chunks: dict[str, ChunkWriter]) 
     )
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
-    """What changes when somebody writes to a file; None where there is no file."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _shown(name: str) -> str:
-    """The last part of a path; bytes that are no UTF-8, which HDF5 cannot store, as `?`."""
-    return os.path.basename(name).encode("utf-8", "replace").decode()
-
-
-def _row_columns(rows: FrameRows, windows: Windows, length: Int64s, window_bp: int) -> Columns:
-    start, end = windows.start[rows.window], windows.end[rows.window]
-    record_length = length[windows.record[rows.window]]
-    is_short = (record_length > window_bp) & (end - start < window_bp)
+def _row_columns(cut: Cut) -> Columns:
+    rows, windows = cut.rows, cut.windows
     return {
         "window": windows.index[rows.window],
         "frame": rows.frame,
-        "start": start,
-        "end": end,
+        "start": windows.start[rows.window],
+        "end": windows.end[rows.window],
         "dna_start": rows.dna_start,
         "dna_end": rows.dna_end,
         "protein_len": rows.protein_len,
         "n_ambiguous": rows.n_ambiguous,
-        "flags": rows.flags | is_short * int(Flag.SHORT_LAST_WINDOW),
+        "flags": rows.flags,
     }
 
 
@@ -322,6 +331,6 @@ def _spread(row_sequence: Int64s, sequence_of: Int64s, num_sequences: int) -> tu
     return first_row[sequence_of][record] + within, record
 
 
-def _blocks(frame: Int64s) -> dict[str, npt.NDArray[np.bool_]]:
-    is_window = frame == NO_FRAME_CODE
-    return {PROTEIN_ROWS: ~is_window, WINDOW_ROWS: is_window}
+def _blocks(table: Columns) -> dict[str, npt.NDArray[np.bool_]]:
+    has_protein = table["protein_len"] > 0
+    return {PROTEIN_ROWS: has_protein, WINDOW_ROWS: ~has_protein}

@@ -17,7 +17,7 @@ from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.layout import MODEL_NAMES, ModelSlot
 
-FORMAT = "virembed.split/1"
+FORMAT = "virembed.split/2"
 SUFFIX = ".split.json"
 SPECIAL_TOKENS = 2  # at the start and the end of every item
 _REMEDY = "Run `virembed split` again."
@@ -47,7 +47,7 @@ class ModelWorkload:
 class Workload:
     """A sample as SPLIT left it.
 
-    rows, protein_rows: of the result, and those of them with a protein
+    rows, protein_rows, dna_rows: of the result, and those of them with a protein, or DNA
     manifest_bytes:     size of the manifest
     models:             by name
     """
@@ -59,6 +59,7 @@ class Workload:
     open_frames: int
     rows: int
     protein_rows: int
+    dna_rows: int
     manifest_bytes: int
     models: dict[str, ModelWorkload]
 

@@ -166,14 +166,9 @@ class Launch:
             *("--esm2_weights", str(weights / "esm2.pt"), "--dnaberts_weights", "dnaberts"),
         ]
 
-    def chunks(self, task, model):
-        """The chunks that a finished SPLIT task made for a model."""
-        return sorted((Path(task.workdir) / "chunks" / model).iterdir())
-
-    def write_sheet(self, *rows):
-        (self.home / "samples.csv").write_text(
-            "".join(f"{row}\n" for row in ("sample,fasta", *rows))
-        )
+    def write_sheet(self, *rows, header="sample,fasta"):
+        text = "".join(f"{row}\n" for row in (header, *rows))
+        (self.home / "samples.csv").write_text(text)
 
     def task_process(self, command, *, besides=None):
         """Wait for a task whose command line has these words; the pid of its Python."""

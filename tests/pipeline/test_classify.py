@@ -11,7 +11,8 @@ from .launch import SAMPLES
 pytestmark = pytest.mark.pipeline
 
 
-def test_a_classifier_scores_the_results_of_a_finished_run(finished, tmp_path):
+def options_of_a_classifier(finished, tmp_path):
+    """Options for a run with a classifier of random numbers for the vectors of a finished run."""
     with h5py.File(finished.home / "out/lambda/lambda.h5") as file:
         dims = {name: file[f"obsm/X_{name}"].shape[1] for name in ("esm2", "dnaberts")}
         made = {
@@ -24,7 +25,11 @@ def test_a_classifier_scores_the_results_of_a_finished_run(finished, tmp_path):
         *("--esm2", made["esm2"], "--dnaberts", made["dnaberts"]),
         *("--dnaberts-dim", dims["dnaberts"], "--out", tmp_path / "mlp"),
     )
-    given = ("--classifier", str(tmp_path / "mlp"), "--allow_random")
+    return "--classifier", str(tmp_path / "mlp"), "--allow_random"
+
+
+def test_a_classifier_scores_the_results_of_a_finished_run(finished, tmp_path):
+    given = options_of_a_classifier(finished, tmp_path)
     run = finished.run(*finished.arguments, *given, "-resume")
     assert run.returncode == 0, run.output
     assert run.executed == sorted([*(f"CLASSIFY ({name})" for name in SAMPLES), "REPORT"])

@@ -319,10 +319,10 @@ def test_a_good_sheet_is_written_with_absolute_paths_in_a_fixed_order(check_shee
     assert check_sheet(sheet) == Run(0, "")
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines == [
-        "sample,fasta",
-        f"A-2_x,{absolute}",
-        f"B.1,{absolute}",
-        f"B.1,{base / 'two.fa'}",
+        "sample,fasta,type",
+        f"A-2_x,{absolute},windows",
+        f"B.1,{absolute},windows",
+        f"B.1,{base / 'two.fa'},windows",
     ]
 
 

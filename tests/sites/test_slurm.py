@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.launch import Launch, assert_same_results, kill, wait_for
+from virembed.workload import read_workloads
 
 from .conftest import HERE, OLDEST, STRICT, script
 
@@ -193,10 +194,12 @@ def test_time_limits_follow_the_chunk_and_the_model(launch):
     limits = {t.tag: minutes(t.time) for t in run.tasks if t.process == "EMBED_DNABERTS"}
     for sample in ("stops", "plasmid"):
         (task,) = (t for t in run.tasks if t.process == "SPLIT" and t.tag == sample)
-        (chunk,) = cluster.chunks(task, "dnaberts")
-        # tiny DNABERT-S: 3 layers, D = 64, F = 128, items of at most 125 tokens
-        per_token = 2 * 3 * 64 * (4 * 64 + 3 * 128) + 20 * 3 * 64 * 125
-        seconds = 3 * chunk.stat().st_size / 4 * per_token / 1e6
+        (work,) = read_workloads(Path(task.workdir) / f"{sample}.split.json")
+        counted = work.models["dnaberts"]
+        # tiny DNABERT-S: 3 layers, D = 64, F = 128
+        flops = counted.tokens * 2 * 3 * 64 * (4 * 64 + 3 * 128)
+        flops += counted.chunk_pairs[0] * 20 * 3 * 64
+        seconds = 3 * flops / 1e6
         assert limits[f"{sample}:00000"] == pytest.approx(10 + seconds / 60, abs=0.1)
     assert limits["plasmid:00000"] > limits["stops:00000"] > 10
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from virembed.check import check_run, staged_files
+from virembed.layout import PROTEIN
 from virembed.record_ids import POLICIES, REFUSE
 from virembed.samplesheet import SheetRow
 
@@ -40,7 +41,7 @@ def check(
     staged_dir: Path | None,
     staged_lines: str,
 ) -> None:
-    """Check SHEET, a CSV file with the columns sample,fasta, and every file it names.
+    """Check SHEET, a CSV file with the columns sample,fasta[,type], and every file it names.
 
     Reads everything once and reports all problems together, each with file, line and remedy.
     """
@@ -54,6 +55,9 @@ def check(
         threads=threads,
     )
     for sample in checks:
-        click.echo(f"{sample.sample}: {sample.num_records:,} records, {sample.num_bp:,} bp")
+        unit = "residues" if sample.type == PROTEIN else "bp"
+        click.echo(
+            f"{sample.sample}: {sample.num_records:,} records, {sample.num_letters:,} {unit}"
+        )
         if not sample.num_records:
             click.echo(f"WARNING sample '{sample.sample}' has no records", err=True)

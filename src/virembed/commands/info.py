@@ -11,7 +11,7 @@ import h5py
 
 from virembed.errors import IncompleteError
 from virembed.h5 import open_complete
-from virembed.layout import MODELS, UNKNOWN
+from virembed.layout import MODELS, UNKNOWN, WINDOWS
 
 
 @click.command(short_help="Show what is in a result file.")
@@ -37,16 +37,7 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     yield f"made by    {_text(made['pipeline'])}, schema {file.attrs['schema_version']}"
     yield f"input      {', '.join(made['input/names'].asstr()[:])}"
     yield f"records    {counts['records_in']:,}, of which without rows {_without_rows(counts):,}"
-    windows = made["windows"]
-    num_windows = counts.get("windows", counts["windows_with_open_frame"])
-    yield (
-        f"windows    {num_windows:,} of {_number(windows['length'])} bp, rules "
-        f"{_text(windows['rule'])}, genetic code {_number(windows['genetic_code'])}"
-    )
-    yield (
-        f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
-        f"{counts['n_window_rows']:,} windows without one"
-    )
+    yield from _rows(_text(made["type"]), made["windows"], counts)
     for model in MODELS:
         yield f"{model.obsm:<10} {_matrix(file, model.name, model.obsm, counts)}"
     for name, classifier in file["uns"].get("classifiers", {}).items():
@@ -59,6 +50,21 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     for model in MODELS:
         if made[model.name]["random_weights"][()] == 1:
             yield f"WARNING    {model.obsm} comes from random weights: there is no biology in it"
+
+
+def _rows(kind: str, windows: h5py.Group, counts: dict[str, int]) -> Iterator[str]:
+    if kind != WINDOWS:
+        yield f"rows       {counts['rows']:,}: each {kind} whole"
+        return
+    num_windows = counts.get("windows", counts["windows_with_open_frame"])
+    yield (
+        f"windows    {num_windows:,} of {_number(windows['length'])} bp, rules "
+        f"{_text(windows['rule'])}, genetic code {_number(windows['genetic_code'])}"
+    )
+    yield (
+        f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
+        f"{counts['n_window_rows']:,} windows without one"
+    )
 
 
 def _matrix(file: h5py.File, model: str, obsm: str, counts: dict[str, int]) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from virembed.alphabets import alphabet_of
 from virembed.genetic_code import GENETIC_CODES
+from virembed.layout import TYPES, WINDOWS
 from virembed.record_ids import POLICIES, REFUSE, Source
 from virembed.split import SplitSettings, split_sample
 from virembed.windows import RULES
@@ -15,6 +17,12 @@ from virembed.windows import RULES
 @click.command(short_help="Cut a sample into windows, open frames and chunks to embed.")
 @click.argument("fasta", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--sample", required=True, help="Name of the sample; file names begin with it.")
+@click.option(
+    "--type",
+    type=click.Choice(TYPES),
+    default=WINDOWS,
+    help="What is embedded: windows of DNA and their open frames, or each record whole.",
+)
 @click.option("--window", "window_bp", type=click.IntRange(3), default=500, help="Length in bp.")
 @click.option(
     "--rules",
@@ -37,6 +45,12 @@ from virembed.windows import RULES
 )
 @click.option("--min-record-bp", type=click.IntRange(1), default=1, help="Leave out shorter ones.")
 @click.option(
+    "--max-contig-bp",
+    type=click.IntRange(1),
+    default=1_000_000,
+    help="Leave out longer ones; of the type contig.",
+)
+@click.option(
     "--esm2-chunk-residues", type=click.IntRange(1), default=20_000_000, help="Residues per chunk."
 )
 @click.option(
@@ -54,12 +68,14 @@ def split(
 ) -> None:
     """Cut the FASTA or FASTQ files of one sample into windows and open frames.
 
+    With --type contig each record is embedded whole; with --type protein the files hold proteins.
+
     Writes SAMPLE.manifest.h5, which lists every row the result will have, the distinct sequences
     to embed as chunks/esm2/*.faa and chunks/dnaberts/*.fna, and SAMPLE.split.json, from which
     `virembed plan` estimates the run. Files may be compressed with gzip, bzip2, xz or zstd.
     """
     result = split_sample(
-        [Source(path, str(path)) for path in fasta],
+        [Source(path, str(path), alphabet_of(str(settings["type"]))) for path in fasta],
         sample=sample,
         out_dir=out_dir,
         settings=SplitSettings(
@@ -68,11 +84,16 @@ def split(
             **settings,  # type: ignore[arg-type]  # the other options, under their own names
         ),
     )
-    counts = result.counts
+    counts, kind = result.counts, settings["type"]
     if not counts.get("records_in"):
         click.echo(f"WARNING sample '{sample}' has no records", err=True)
     click.echo(
-        f"{sample}: {counts.get('records_in', 0):,} records, {counts.get('windows', 0):,} windows, "
-        f"{counts.get('frames_open', 0):,} open frames; chunks: "
+        f"{sample}: {counts.get('records_in', 0):,} records, "
+        + (
+            f"{counts.get('windows', 0):,} windows, {counts.get('frames_open', 0):,} open frames"
+            if kind == WINDOWS
+            else f"{counts.get(f'{kind}s', 0):,} {kind}s to embed"
+        )
+        + "; chunks: "
         + ", ".join(f"{number} {model}" for model, number in result.num_chunks.items())
     )

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from virembed.layout import FRAME_NAMES, MODELS
+from virembed.layout import FRAME_NAMES, MODELS, PROTEIN
 from virembed.result import BLOCK_ROWS
 
 NUM_BINS = 36
@@ -53,6 +53,8 @@ HISTOGRAMS = (
 
 def value_blocks(file: h5py.File, name: str) -> Iterator[Numbers]:
     """The values of a histogram that exist, some at a time."""
+    if name == "record_bp" and file["uns/provenance/type"].asstr()[()] == PROTEIN:
+        return
     source = {"record_bp": "uns/records/length", "dna_bp": "obs/dna_end"}.get(name, f"obs/{name}")
     for start in range(0, len(file[source]), BLOCK_ROWS):
         values = file[source][start : start + BLOCK_ROWS]

@@ -135,9 +135,9 @@ def _colourings(
         _by_sample(columns["sample"], samples),
         *(_by_number(columns[name], name, name.replace("_", " ")) for name in scores),
         _by_number(
-            columns["protein_len"], "protein_len", "Protein length, residues", zero=NO_FRAME
+            columns["protein_len"], "protein_len", "Protein length, residues", zero="no protein"
         ),
-        _by_number(columns["dna_bp"], "dna_bp", "DNA length, bp"),
+        _by_number(columns["dna_bp"], "dna_bp", "DNA length, bp", zero="no DNA"),
         _by_frame(columns["frame"]),
         _by_record(columns["record"], records),
     ]
@@ -174,7 +174,7 @@ def _by_number(values: Numbers, key: str, title: str, *, zero: str = "") -> dict
     """Classes of about equally many points, in ascending order.
 
     Args:
-        zero: where 0 means that there is no value, the name of that.
+        zero: where 0 means that there is no value, what to call that.
     """
     known = np.isfinite(values) & ((values > 0) if zero else True)
     present = values[known]
@@ -192,8 +192,7 @@ def _by_number(values: Numbers, key: str, title: str, *, zero: str = "") -> dict
         ends = (inside.min(), inside.max()) if len(inside) else (0, 0)
         texts = [f"{end:,.0f}" if whole else f"{end:.3g}" for end in ends]
         labels.append(texts[0] if texts[0] == texts[1] else f"{texts[0]} to {texts[1]}")
-    other = "no protein" if zero else "none"
-    return _colouring(key, title, "scale", labels, code, other=other)
+    return _colouring(key, title, "scale", labels, code, other=zero or "none")
 
 
 def _colouring(

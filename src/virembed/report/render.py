@@ -86,7 +86,7 @@ def _verdict(data: Mapping[str, Any]) -> dict[str, Any]:
         "num_unlisted": max(len(samples) - MAX_SAMPLES_LISTED, 0),
         "marks": MARKS,
         "without_rows": records_without_rows,
-        "stages": STAGES,
+        "stages": _stages(data["totals"]),
         "models": MODELS,
         "model_titles": PANEL_TITLES,
         "short_titles": {name: title.split(", ")[1] for name, title in PANEL_TITLES.items()},
@@ -94,6 +94,13 @@ def _verdict(data: Mapping[str, Any]) -> dict[str, Any]:
             {"sample": sample["name"], **loss} for sample in samples for loss in sample["losses"]
         ],
     }
+
+
+def _stages(totals: Mapping[str, int]) -> list[Any]:
+    """Those of the types of samples there are."""
+    if not totals.get("records_whole"):
+        return [stage for stage in STAGES if stage[1] != "records_whole"]
+    return [stage for stage in STAGES if totals.get(stage[1])]
 
 
 def _pictures(data: Mapping[str, Any], note: str) -> dict[str, Any]:

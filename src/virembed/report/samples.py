@@ -32,9 +32,10 @@ STAGES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         "Records",
         "records_in",
         (
-            ("records_ok", "cut into windows", "kept"),
+            ("records_ok", "embedded", "kept"),
             ("records_empty", "empty", "lost"),
             ("records_too_short", "too short", "lost"),
+            ("records_too_long", "too long", "lost"),
             ("records_not_dna", "not DNA", "lost"),
             ("records_duplicate_id", "id twice", "lost"),
             ("records_failed", "failed", "lost"),
@@ -59,6 +60,11 @@ STAGES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Records embedded whole",
+        "records_whole",
+        (("contigs", "contigs", "kept"), ("proteins", "proteins", "kept")),
+    ),
+    (
         "Protein vectors",
         "n_protein_rows",
         (
@@ -69,7 +75,7 @@ STAGES: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
     (
         "DNA vectors",
-        "rows",
+        "n_dna_rows",
         (
             ("dnaberts_unique", "computed", "kept"),
             ("dnaberts_copied", "copied from identical DNA", "partly"),

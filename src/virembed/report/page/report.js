@@ -195,9 +195,11 @@
   }
 
   function rowId(point) {
+    const record = map.records[points.record[point]];
+    if (points.window[point] < 0) return record; // embedded whole
     const frame = map.frames[points.frame[point]];
     const suffix = frame === map.no_frame ? "" : frame;
-    return `${map.records[points.record[point]]}_chunk_${points.window[point] + 1}${suffix}`;
+    return `${record}_chunk_${points.window[point] + 1}${suffix}`;
   }
   function showTip(panel, index) {
     const point = panel.points[index];
