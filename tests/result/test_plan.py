@@ -256,7 +256,7 @@ def test_too_little_space_is_a_warning(sample: Sample, tmp_path, capsys, monkeyp
     [
         (None, "cannot be read"),
         ('{"format": "virembed.split/2", "sam', "line 1: not what SPLIT wrote"),
-        ('{"format": "virembed.split/2"}', "not of format virembed.split/2"),
+        ('{"format": "virembed.split/1"}', "not of format virembed.split/2"),
         (
             '{"format": "virembed.split/2", "models": {"esm2": {}}}',
             "models esm2, not esm2, dnaberts",
