@@ -10,7 +10,6 @@ import gzip
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +28,6 @@ from virembed.layout import FRAME_NAMES, MODELS, PROTEIN_TEXTS, ModelSlot, row_i
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
-from virembed.shards import Shard, open_shard
 from virembed.verify import verify_result
 from virembed.weights_info import WeightsInfo
 
@@ -65,10 +63,8 @@ def collect_sample(
         raise IncompleteError(
             f"no weights card of {', '.join(missing)}", "Give --weights once per model."
         )
-    with ExitStack() as stack:
-        opened = stack.enter_context(open_manifest(manifest))
-        found = [stack.enter_context(open_shard(path)) for path in shards]
-        collector = _Collector(opened, join_shards(opened, found, by_model), by_model)
+    with open_manifest(manifest) as opened:
+        collector = _Collector(opened, join_shards(opened, shards, by_model), by_model)
         collector.require_space(outputs.result.absolute().parent)
         with (
             whole_file(outputs.summary) as summary_path,
@@ -92,9 +88,9 @@ class _Collector:
         self.num_protein_rows = manifest.num_rows(PROTEIN_ROWS)
         self.num_rows = self.num_protein_rows + manifest.num_rows(WINDOW_ROWS)
         self.dims = {name: card.dim for name, card in cards.items()}
-        # the first row of each item, 8 bytes per distinct sequence
+        # the first row of each item, 4 bytes per distinct sequence
         self.source_row = {
-            model.name: np.full(manifest.num_items(model.name), -1, dtype=np.int64)
+            model.name: np.full(manifest.num_items(model.name), -1, dtype=np.int32)
             for model in MODELS
         }
         self.written = {model.name: 0 for model in MODELS}
@@ -228,10 +224,7 @@ class _Collector:
             num_rows=self.num_rows,
             num_protein_rows=self.num_protein_rows,
             found={name: (unique[name], self.written[name] - unique[name]) for name in unique},
-            num_tokens={
-                name: sum(int(shard.num_tokens.sum()) for shard in found)
-                for name, found in shards.items()
-            },
+            num_tokens={name: vectors.num_tokens for name, vectors in self.vectors.items()},
         )
         file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         writer.finish(
@@ -252,13 +245,14 @@ class _Collector:
             "params": settings["params"],
             "inputs": settings["inputs"],
             "models": {
-                name: _model_summary(self.cards[name], found) for name, found in shards.items()
+                name: _model_summary(self.cards[name], vectors)
+                for name, vectors in self.vectors.items()
             },
         }
 
 
-def _model_summary(card: WeightsInfo, shards: Sequence[Shard]) -> dict[str, Any]:
-    num_tokens = sum(int(shard.num_tokens.sum()) for shard in shards)
+def _model_summary(card: WeightsInfo, vectors: ItemVectors) -> dict[str, Any]:
+    shards, num_tokens = vectors.shards, vectors.num_tokens
     seconds = {
         part: round(sum(shard.origin.seconds[part] for shard in shards), 3)
         for part in ("load", "tokenize", "loop")

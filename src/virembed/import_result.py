@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -137,7 +137,9 @@ class _Scratch:
 
     def vectors(self) -> Vectors:
         self._file.flush()
-        return Vectors(self._file, offset=0, shape=(len(self.position), self.dim))
+        return Vectors(
+            lambda: nullcontext(self._file), offset=0, shape=(len(self.position), self.dim)
+        )
 
 
 def _read(path: Path, scratch: Mapping[str, _Scratch]) -> tuple[str, ...]:
