@@ -28,7 +28,7 @@ from virembed.layout import FRAME_NAMES, MODELS, PROTEIN_TEXTS, ModelSlot, row_i
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
-from virembed.verify import verify_result
+from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
@@ -69,7 +69,7 @@ def collect_sample(
         with (
             whole_file(outputs.summary) as summary_path,
             whole_file(outputs.proteins) as proteins_path,
-            new_file(outputs.result, check=verify_result) as file,
+            new_file(outputs.result, check=verify_written) as file,
             proteins_path.open("wb") as proteins,
         ):
             summary = collector.run(file, proteins)
@@ -186,8 +186,7 @@ class _Collector:
         for first in range(0, len(present), MATRIX_ROWS):
             rows = present[first : first + MATRIX_ROWS]
             vectors = self.vectors[model.name].gather(items[rows])
-            norms[rows] = np.linalg.norm(vectors.astype(np.float32), axis=1)
-            writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
+            norms[rows] = writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
             self.written[model.name] += len(rows)
         return norms
 

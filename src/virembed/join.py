@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
+from virembed.float16 import all_finite
 from virembed.layout import MODELS, chunk_name
 from virembed.manifest import Manifest
 from virembed.shards import Shard, differing_fields, open_shard
@@ -118,7 +119,7 @@ def _content_problems(shard: Shard, manifest: Manifest, chunk: _Chunk) -> Iterat
         yield f"{shard.path.name}: its keys are not those of the manifest"
     elif shard.vectors.shape != (num_items, shard.identity.dim):
         yield f"{shard.path.name}: {len(shard.vectors)} vectors for {num_items} keys"
-    if not all(np.isfinite(block).all() for block in shard.vectors.blocks()):
+    if not all(all_finite(block) for block in shard.vectors.blocks()):
         yield f"{shard.path.name}: a vector is not finite"
 
 

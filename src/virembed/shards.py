@@ -30,6 +30,7 @@ FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
 BLOCK_ROWS = 1 << 12
+NEAR_ROWS = 4  # rows so near are read together with what lies between, sooner than one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,11 @@ class Vectors:
         """Rows in any order, with repetitions; reads neighbours together."""
         distinct, position = np.unique(rows, return_inverse=True)
         found = np.empty((len(distinct), self.shape[1]), dtype="<f2")
-        borders = [0, *(np.flatnonzero(np.diff(distinct) > 1) + 1).tolist(), len(distinct)]
+        borders = [0, *(np.flatnonzero(np.diff(distinct) > NEAR_ROWS) + 1).tolist(), len(distinct)]
         with self._source() as file:
             for a, b in pairwise(borders):
                 if b > a:
-                    self._read(file, int(distinct[a]), found[a:b])
+                    self._read_some(file, distinct[a:b], found[a:b])
         return found[position] if len(distinct) < len(rows) or (np.diff(rows) < 1).any() else found
 
     def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
@@ -116,6 +117,17 @@ class Vectors:
                 block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
                 self._read(file, first, block)
                 yield block
+
+    def _read_some(
+        self, file: BinaryIO, rows: npt.NDArray[np.int64], out: npt.NDArray[np.float16]
+    ) -> None:
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        if stop - first == len(rows):
+            self._read(file, first, out)
+        else:
+            span = np.empty((stop - first, self.shape[1]), dtype="<f2")
+            self._read(file, first, span)
+            out[:] = span[rows - first]
 
     def _read(self, file: BinaryIO, first: int, out: npt.NDArray[np.float16]) -> None:
         offset = self._offset + first * 2 * self.shape[1]

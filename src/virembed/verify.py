@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
+from virembed.float16 import all_finite
 from virembed.h5 import STRING, open_complete, seal_problem
 from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
 from virembed.result import (
@@ -44,6 +44,18 @@ def verify_result(path: Path) -> int:
         if problems:
             raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
         return len(file["obs/row_id"])
+
+
+def verify_written(path: Path) -> None:
+    """Proves a file that has just been written and has no seal yet.
+
+    Raises:
+        IncompleteError: what is on disk is not what was to be written.
+    """
+    with open_complete(path, kind="result file", remedy=_REMEDY) as file:
+        problems = list(_problems(file))
+        if problems:
+            raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
 
 
 def _located(file: h5py.File) -> list[str]:
@@ -99,10 +111,10 @@ def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]
         num_rows = counts[f"{model.name}_ok"]
         for start in range(0, num_rows, MATRIX_ROWS):
             stop = min(start + MATRIX_ROWS, num_rows)
-            vectors = file[f"obsm/{model.obsm}"][start:stop]
-            if not np.isfinite(vectors).all():
+            vectors = file[f"obsm/{model.obsm}"][start:stop].astype("<f2", copy=False)
+            if not all_finite(vectors):
                 yield f"obsm/{model.obsm} is not finite in rows {start} to {stop - 1}"
-            checksums.add(model.obsm, start, np.ascontiguousarray(vectors, dtype="<f2").data)
+            checksums.add(model.obsm, start, vectors.data)
     stored = {
         name: list(values.asstr()[:])
         for name, values in file["uns/integrity"].items()
