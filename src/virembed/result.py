@@ -260,5 +260,5 @@ class _Statistics:
 def stored_bytes(values: Any, dtype: Any) -> Any:
     """What is hashed of a column: little-endian numbers, or texts each followed by a newline."""
     if dtype == STRING:
-        return "".join(f"{text}\n" for text in values).encode()
+        return "\n".join([*values, ""]).encode()
     return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).data

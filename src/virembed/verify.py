@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import h5py
 
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
 from virembed.float16 import all_finite
-from virembed.h5 import STRING, open_complete, seal_problem
+from virembed.h5 import open_complete, seal_problem
 from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
 from virembed.result import (
     BLOCK_ROWS,
@@ -141,6 +140,7 @@ def _values(column: h5py.Dataset | h5py.Group) -> h5py.Dataset:
 def _add_column(checksums: Checksums, name: str, dataset: h5py.Dataset) -> None:
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     for start in range(0, len(dataset), BLOCK_ROWS):
-        part: Any = dataset.asstr() if is_text else dataset
-        values = part[start : start + BLOCK_ROWS]
-        checksums.add(name, start, stored_bytes(values, STRING if is_text else dataset.dtype))
+        values = dataset[start : start + BLOCK_ROWS]
+        # texts as they lie in the file: as `stored_bytes` has them, but not decoded and encoded
+        as_written = b"\n".join([*values, b""]) if is_text else stored_bytes(values, dataset.dtype)
+        checksums.add(name, start, as_written)
