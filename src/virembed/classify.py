@@ -38,7 +38,7 @@ from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
 from virembed.layout import DNABERTS, ESM2, MODELS, NOTHING, UNKNOWN, WINDOWS
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, Checksums, stored_bytes
-from virembed.verify import verify_result
+from virembed.verify import verify_written
 
 FRAMES_TEXT = "prediction_results.txt"
 WINDOWS_TEXT = "prediction_results_highestscore.csv"
@@ -87,7 +87,7 @@ def classify_result(
         num_records = len(source["uns/records/record_id"])
         records = call_records(record, windows, num_records=num_records)
         found = Classified(str(source.attrs["sample"]), scores, windows, records)
-        with new_file(out, check=verify_result) as file:
+        with new_file(out, check=verify_written) as file:
             ad.copy_elements(source, file)
             _add(file, classifier.info, found)
     return found

@@ -10,7 +10,6 @@ import gzip
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,8 +36,7 @@ from virembed.layout import (
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
-from virembed.shards import Shard, open_shard
-from virembed.verify import verify_result
+from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
@@ -73,15 +71,13 @@ def collect_sample(
         raise IncompleteError(
             f"no weights card of {', '.join(missing)}", "Give --weights once per model."
         )
-    with ExitStack() as stack:
-        opened = stack.enter_context(open_manifest(manifest))
-        found = [stack.enter_context(open_shard(path)) for path in shards]
-        collector = _Collector(opened, join_shards(opened, found, by_model), by_model)
+    with open_manifest(manifest) as opened:
+        collector = _Collector(opened, join_shards(opened, shards, by_model), by_model)
         collector.require_space(outputs.result.absolute().parent)
         with (
             whole_file(outputs.summary) as summary_path,
             whole_file(outputs.proteins) as proteins_path,
-            new_file(outputs.result, check=verify_result) as file,
+            new_file(outputs.result, check=verify_written) as file,
             proteins_path.open("wb") as proteins,
         ):
             summary = collector.run(file, proteins)
@@ -102,9 +98,9 @@ class _Collector:
         self.num_dna_rows = 0  # so far
         self.type: str = manifest.settings["params"]["type"]
         self.dims = {name: card.dim for name, card in cards.items()}
-        # the first row of each item, 8 bytes per distinct sequence
+        # the first row of each item, 4 bytes per distinct sequence
         self.source_row = {
-            model.name: np.full(manifest.num_items(model.name), -1, dtype=np.int64)
+            model.name: np.full(manifest.num_items(model.name), -1, dtype=np.int32)
             for model in MODELS
         }
         self.written = {model.name: 0 for model in MODELS}
@@ -204,8 +200,7 @@ class _Collector:
         for first in range(0, len(present), MATRIX_ROWS):
             rows = present[first : first + MATRIX_ROWS]
             vectors = self.vectors[model.name].gather(items[rows])
-            norms[rows] = np.linalg.norm(vectors.astype(np.float32), axis=1)
-            writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
+            norms[rows] = writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
             self.written[model.name] += len(rows)
         return norms
 
@@ -243,10 +238,7 @@ class _Collector:
             num_protein_rows=self.num_protein_rows,
             num_dna_rows=self.num_dna_rows,
             found={name: (unique[name], self.written[name] - unique[name]) for name in unique},
-            num_tokens={
-                name: sum(int(shard.num_tokens.sum()) for shard in found)
-                for name, found in shards.items()
-            },
+            num_tokens={name: vectors.num_tokens for name, vectors in self.vectors.items()},
         )
         file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         writer.finish(
@@ -267,13 +259,14 @@ class _Collector:
             "params": settings["params"],
             "inputs": settings["inputs"],
             "models": {
-                name: _model_summary(self.cards[name], found) for name, found in shards.items()
+                name: _model_summary(self.cards[name], vectors)
+                for name, vectors in self.vectors.items()
             },
         }
 
 
-def _model_summary(card: WeightsInfo, shards: Sequence[Shard]) -> dict[str, Any]:
-    num_tokens = sum(int(shard.num_tokens.sum()) for shard in shards)
+def _model_summary(card: WeightsInfo, vectors: ItemVectors) -> dict[str, Any]:
+    shards, num_tokens = vectors.shards, vectors.num_tokens
     seconds = {
         part: round(sum(shard.origin.seconds[part] for shard in shards), 3)
         for part in ("load", "tokenize", "loop")

@@ -1,6 +1,6 @@
 """HDF5 as every file of ours is written: a temporary name until it is complete and on disk.
 
-    with new_file(path) as file: ...     path.*.partial → flush, complete = 1, seal, check, rename
+    with new_file(path) as file: ...     path.*.partial → flush, complete = 1, check, seal, rename
     with open_complete(path) as file:    refuses what was not finished
     with open_sealed(path) as file:      refuses what was altered in a single bit, too
 
@@ -54,8 +54,8 @@ def new_file(
         finally:
             # before what h5py made of it
             disk.raise_error()
-        seal(partial)
         check(partial)
+        seal(partial)
 
 
 class _Disk(io.FileIO):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +31,7 @@ from virembed.provenance import README, flag_table, imported_provenance
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
 from virembed.shards import Vectors
-from virembed.verify import verify_result
+from virembed.verify import verify_written
 from virembed.virnucpro import DNABERTS_DIM, Features, feature_files, open_features, parse_id
 
 Int64s = npt.NDArray[np.int64]
@@ -86,7 +86,7 @@ def import_files(
         notes = [note for path in files for note in _read(path, scratch)]
         missing = _missing(scratch, allow_missing=allow_missing)
         rows = _sorted_rows(scratch, missing)
-        with new_file(out, check=verify_result) as file:
+        with new_file(out, check=verify_written) as file:
             writer = _Importer(file, rows, scratch)
             writer.write()
             dims = {name: one.dim for name, one in scratch.items()}
@@ -137,7 +137,9 @@ class _Scratch:
 
     def vectors(self) -> Vectors:
         self._file.flush()
-        return Vectors(self._file, offset=0, shape=(len(self.position), self.dim))
+        return Vectors(
+            lambda: nullcontext(self._file), offset=0, shape=(len(self.position), self.dim)
+        )
 
 
 def _read(path: Path, scratch: Mapping[str, _Scratch]) -> tuple[str, ...]:
@@ -240,8 +242,7 @@ class _Importer:
         for first in range(0, len(where), MATRIX_ROWS):
             here = slice(first, first + MATRIX_ROWS)
             block = self.vectors[model.name].take(where[here])
-            norms[here] = np.linalg.norm(block.astype(np.float32), axis=1)
-            self.writer.write_vectors(model.obsm, part.start + first, block)
+            norms[here] = self.writer.write_vectors(model.obsm, part.start + first, block)
         return norms
 
     def _obs(self, part: slice, norms: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.layout import MODELS, ModelSlot, chunk_name
+from virembed.float16 import all_finite
+from virembed.layout import MODELS, chunk_name
 from virembed.manifest import Manifest
-from virembed.shards import Shard, differing_fields
+from virembed.shards import Shard, differing_fields, open_shard
 from virembed.weights_info import WeightsInfo
 
 
@@ -21,12 +23,14 @@ from virembed.weights_info import WeightsInfo
 class ItemVectors:
     """The vectors of all items of a model, over its shards.
 
-    starts: int64 [chunks + 1], first item of each chunk
-    wider:  bool [items], which took products of a wider range than the rest
+    starts:     int64 [chunks + 1], first item of each chunk
+    wider:      bool [items], which took products of a wider range than the rest
+    num_tokens: of all items
     """
 
     starts: npt.NDArray[np.int64]
     wider: npt.NDArray[np.bool_]
+    num_tokens: int
     shards: list[Shard]
     dim: int
 
@@ -41,34 +45,42 @@ class ItemVectors:
 
 
 def join_shards(
-    manifest: Manifest, shards: Sequence[Shard], cards: Mapping[str, WeightsInfo]
+    manifest: Manifest, paths: Iterable[Path], cards: Mapping[str, WeightsInfo]
 ) -> dict[str, ItemVectors]:
-    """The vectors of each model.
+    """The vectors of each model. One shard is open at a time.
 
     Raises:
-        IncompleteError: names every shard that is missing, doubled, foreign, altered, not finite,
-            or made with other weights, precision or pooling than the rest.
+        IncompleteError: a shard is damaged; otherwise names every shard that is missing, doubled,
+            foreign, not finite, or made with other weights, precision or pooling than the rest.
     """
+    chunks = _chunks(manifest)
+    found: defaultdict[str, list[Shard]] = defaultdict(list)
+    wider = {model.name: np.zeros(manifest.num_items(model.name), bool) for model in MODELS}
+    num_tokens: Counter[str] = Counter()
     problems: list[str] = []
-    by_chunk: defaultdict[str, list[Shard]] = defaultdict(list)
-    for shard in shards:
-        by_chunk[shard.origin.chunk].append(shard)
+    for path in paths:
+        with open_shard(path) as shard:
+            name = shard.origin.chunk
+            found[name].append(shard)
+            if name not in chunks:
+                problems.append(f"{name}: belongs to another sample or run")
+            elif wrong := list(_content_problems(shard, manifest, chunks[name])):
+                problems += wrong
+            else:
+                chunk = chunks[name]
+                wider[chunk.model][chunk.first : chunk.stop] = shard.flags > 0
+                num_tokens[chunk.model] += int(shard.num_tokens.sum())
     vectors: dict[str, ItemVectors] = {}
     for model in MODELS:
+        names = [name for name, chunk in chunks.items() if chunk.model == model.name]
+        problems += [_count_problem(name, found[name]) for name in names if len(found[name]) != 1]
+        ordered = [shard for name in names for shard in found[name]]
+        card = cards[model.name]
+        problems += _identity_problems(ordered, card)
         starts = manifest.chunk_starts(model.name)
-        ordered: list[Shard] = []
-        for number, items in enumerate(pairwise(starts.tolist())):
-            name = chunk_name(manifest.sample, model.name, number)
-            candidates = by_chunk.pop(name, [])
-            if len(candidates) == 1:
-                ordered += candidates
-                problems += _content_problems(candidates[0], manifest, model, items)
-            else:
-                problems.append(_count_problem(name, candidates))
-        problems += _identity_problems(ordered, cards[model.name])
-        flags = np.concatenate([np.empty(0, np.uint8), *(shard.flags for shard in ordered)])
-        vectors[model.name] = ItemVectors(starts, flags > 0, ordered, cards[model.name].dim)
-    problems += [f"{name}: belongs to another sample or run" for name in by_chunk]
+        vectors[model.name] = ItemVectors(
+            starts, wider[model.name], num_tokens[model.name], ordered, card.dim
+        )
     if problems:
         raise IncompleteError(
             f"sample '{manifest.sample}', shards: {'; '.join(problems)}",
@@ -77,20 +89,37 @@ def join_shards(
     return vectors
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Some items of a model, from `first` to before `stop`."""
+
+    model: str
+    first: int
+    stop: int
+
+
+def _chunks(manifest: Manifest) -> dict[str, _Chunk]:
+    """The chunks a sample was cut into, by name, in order."""
+    return {
+        chunk_name(manifest.sample, model.name, number): _Chunk(model.name, *items)
+        for model in MODELS
+        for number, items in enumerate(pairwise(manifest.chunk_starts(model.name).tolist()))
+    }
+
+
 def _count_problem(name: str, candidates: list[Shard]) -> str:
     if not candidates:
         return f"{name} is missing"
     return f"{name} is there {len(candidates)} times ({', '.join(c.path.name for c in candidates)})"
 
 
-def _content_problems(
-    shard: Shard, manifest: Manifest, model: ModelSlot, items: tuple[int, int]
-) -> Iterator[str]:
-    if not np.array_equal(shard.keys, manifest.item_keys(model.name, *items)):
+def _content_problems(shard: Shard, manifest: Manifest, chunk: _Chunk) -> Iterator[str]:
+    num_items = chunk.stop - chunk.first
+    if not np.array_equal(shard.keys, manifest.item_keys(chunk.model, chunk.first, chunk.stop)):
         yield f"{shard.path.name}: its keys are not those of the manifest"
-    elif shard.vectors.shape != (len(shard.keys), shard.identity.dim):
-        yield f"{shard.path.name}: {len(shard.vectors)} vectors for {len(shard.keys)} keys"
-    if not all(np.isfinite(block).all() for block in shard.vectors.blocks()):
+    elif shard.vectors.shape != (num_items, shard.identity.dim):
+        yield f"{shard.path.name}: {len(shard.vectors)} vectors for {num_items} keys"
+    if not all(all_finite(block) for block in shard.vectors.blocks()):
         yield f"{shard.path.name}: a vector is not finite"
 
 

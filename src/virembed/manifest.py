@@ -240,14 +240,14 @@ def _read_texts(group: h5py.Group, name: str, start: int, stop: int) -> list[str
 
 def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[str]:
     """The texts of these numbers; reads only the spans that hold some of them."""
-    texts: dict[int, str] = {}
-    wanted = np.unique(numbers)
+    texts: list[str] = []
+    wanted, position = np.unique(numbers, return_inverse=True)
     for here in np.split(wanted, np.flatnonzero(np.diff(wanted // PICK_SPAN)) + 1):
         if len(here):
             first, last = int(here[0]), int(here[-1])
             span = _read_texts(group, name, first, last + 1)
-            texts.update((number, span[number - first]) for number in here.tolist())
-    return [texts[number] for number in numbers.tolist()]
+            texts += [span[offset] for offset in (here - first).tolist()]
+    return [texts[at] for at in position.tolist()]
 
 
 class _Items:

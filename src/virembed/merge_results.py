@@ -29,7 +29,7 @@ from virembed.manifest import LOST_TEXTS
 from virembed.provenance import README, flag_table
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE
-from virembed.verify import is_imported, verify_result
+from virembed.verify import is_imported, verify_written
 
 _REMEDY = "Give the SAMPLE.h5 of finished runs."
 # Of a model, what may differ between samples of one file: where and by what it was computed.
@@ -86,7 +86,7 @@ def merge_results(paths: Sequence[Path], *, out: Path) -> int:
         ]
         _require_mergeable(paths, files)
         parts = _parts(files)
-        with new_file(out, check=verify_result) as file:
+        with new_file(out, check=verify_written) as file:
             _Merger(file, parts).run(out.stem)
         return sum(part.num_rows for part in parts)
 

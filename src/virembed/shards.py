@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +30,7 @@ FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
 BLOCK_ROWS = 1 << 12
+NEAR_ROWS = 4  # rows so near are read together with what lies between, sooner than one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,25 @@ class ShardOrigin:
 
 
 class Vectors:
-    """The vectors of a shard on disk, float16 [items, D]; reading leaves nothing in memory.
+    """The vectors of a shard on disk, float16 [items, D]; reading leaves nothing in memory, and
+    between two reads no file is open: a sample may have more shards than a process may have files.
 
     Mapping the file would be less code, but mapped pages count as memory of the process, and on a
     cluster a task is killed for them.
+
+    Args:
+        source: gives the file, open for as long as it is read from.
+        offset: of the first vector, in bytes.
     """
 
-    def __init__(self, file: BinaryIO, *, offset: int, shape: tuple[int, int]) -> None:
-        self._file, self._offset, self.shape = file, offset, shape
+    def __init__(
+        self,
+        source: Callable[[], AbstractContextManager[BinaryIO]],
+        *,
+        offset: int,
+        shape: tuple[int, int],
+    ) -> None:
+        self._source, self._offset, self.shape = source, offset, shape
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -90,37 +103,66 @@ class Vectors:
         """Rows in any order, with repetitions; reads neighbours together."""
         distinct, position = np.unique(rows, return_inverse=True)
         found = np.empty((len(distinct), self.shape[1]), dtype="<f2")
-        borders = [0, *(np.flatnonzero(np.diff(distinct) > 1) + 1).tolist(), len(distinct)]
-        for a, b in pairwise(borders):
-            if b > a:
-                self._read(int(distinct[a]), found[a:b])
+        borders = [0, *(np.flatnonzero(np.diff(distinct) > NEAR_ROWS) + 1).tolist(), len(distinct)]
+        with self._source() as file:
+            for a, b in pairwise(borders):
+                if b > a:
+                    self._read_some(file, distinct[a:b], found[a:b])
         return found[position] if len(distinct) < len(rows) or (np.diff(rows) < 1).any() else found
 
     def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
         """All rows, some at a time."""
-        for first in range(0, len(self), BLOCK_ROWS):
-            block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
-            self._read(first, block)
-            yield block
+        with self._source() as file:
+            for first in range(0, len(self), BLOCK_ROWS):
+                block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
+                self._read(file, first, block)
+                yield block
 
-    def _read(self, first: int, out: npt.NDArray[np.float16]) -> None:
+    def _read_some(
+        self, file: BinaryIO, rows: npt.NDArray[np.int64], out: npt.NDArray[np.float16]
+    ) -> None:
+        first, stop = int(rows[0]), int(rows[-1]) + 1
+        if stop - first == len(rows):
+            self._read(file, first, out)
+        else:
+            span = np.empty((stop - first, self.shape[1]), dtype="<f2")
+            self._read(file, first, span)
+            out[:] = span[rows - first]
+
+    def _read(self, file: BinaryIO, first: int, out: npt.NDArray[np.float16]) -> None:
         offset = self._offset + first * 2 * self.shape[1]
-        read = os.preadv(self._file.fileno(), [out.data.cast("B")], offset) if out.size else 0
+        read = os.preadv(file.fileno(), [out.data.cast("B")], offset) if out.size else 0
         if read != out.nbytes:
-            raise IncompleteError(f"{self._file.name}: shorter than when it was opened", _REMEDY)
+            raise IncompleteError(f"{file.name}: shorter than when it was opened", _REMEDY)
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished shard, open for reading."""
+    """A finished shard. Keys, tokens and flags can be read while it is open, the rest always."""
 
     path: Path
     identity: ShardIdentity
     origin: ShardOrigin
-    keys: npt.NDArray[np.uint8]
-    num_tokens: npt.NDArray[np.int32]
-    flags: npt.NDArray[np.uint8]
     vectors: Vectors
+    _file: h5py.File
+
+    @property
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """uint8 [items, 16]"""
+        keys: npt.NDArray[np.uint8] = self._file["key"][:]
+        return keys
+
+    @property
+    def num_tokens(self) -> npt.NDArray[np.int32]:
+        """int32 [items]"""
+        num_tokens: npt.NDArray[np.int32] = self._file["num_tokens"][:]
+        return num_tokens
+
+    @property
+    def flags(self) -> npt.NDArray[np.uint8]:
+        """uint8 [items]"""
+        flags: npt.NDArray[np.uint8] = self._file["flags"][:]
+        return flags
 
 
 def write_shard(
@@ -151,21 +193,44 @@ def open_shard(path: Path) -> Iterator[Shard]:
     Raises:
         IncompleteError: not a finished shard, or altered since it was written.
     """
-    with open_sealed(path, kind="shard", remedy=_REMEDY) as file, path.open("rb") as raw:
+    source = _Unchanged(path)  # before the first byte is read
+    with open_sealed(path, kind="shard", remedy=_REMEDY) as file:
         if file.attrs.get("format") != FORMAT:
             raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
         dataset = file["vector"]
         # no items, no storage, no offset
-        vectors = Vectors(raw, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
+        vectors = Vectors(source, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
         yield Shard(
             path,
             identity=ShardIdentity(**json.loads(file.attrs["identity"])),
             origin=ShardOrigin(**json.loads(file.attrs["origin"])),
-            keys=file["key"][:],
-            num_tokens=file["num_tokens"][:],
-            flags=file["flags"][:],
             vectors=vectors,
+            _file=file,
         )
+
+
+class _Unchanged:
+    """Opens a shard again and again, as long as it is the file that was compared with its seal."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = _state(os.stat(path)) if path.exists() else None
+
+    @contextmanager
+    def __call__(self) -> Iterator[BinaryIO]:
+        try:
+            file = self._path.open("rb", buffering=0)
+        except OSError as error:
+            raise IncompleteError(f"{self._path}: {error.strerror}", _REMEDY) from None
+        with file:
+            if _state(os.fstat(file.fileno())) != self._state:
+                raise IncompleteError(f"{self._path}: replaced while it was read", _REMEDY)
+            yield cast("BinaryIO", file)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from another one, or from what it was before somebody wrote to it."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def differing_fields(one: ShardIdentity, other: ShardIdentity) -> list[str]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
-from virembed.h5 import STRING, open_complete, seal_problem
+from virembed.float16 import all_finite
+from virembed.h5 import open_complete, seal_problem
 from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
 from virembed.result import (
     BLOCK_ROWS,
@@ -44,6 +43,18 @@ def verify_result(path: Path) -> int:
         if problems:
             raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
         return len(file["obs/row_id"])
+
+
+def verify_written(path: Path) -> None:
+    """Proves a file that has just been written and has no seal yet.
+
+    Raises:
+        IncompleteError: what is on disk is not what was to be written.
+    """
+    with open_complete(path, kind="result file", remedy=_REMEDY) as file:
+        problems = list(_problems(file))
+        if problems:
+            raise IncompleteError(f"{path}: {'; '.join(problems)}", _REMEDY)
 
 
 def _located(file: h5py.File) -> list[str]:
@@ -99,10 +110,10 @@ def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]
         num_rows = counts[f"{model.name}_ok"]
         for start in range(0, num_rows, MATRIX_ROWS):
             stop = min(start + MATRIX_ROWS, num_rows)
-            vectors = file[f"obsm/{model.obsm}"][start:stop]
-            if not np.isfinite(vectors).all():
+            vectors = file[f"obsm/{model.obsm}"][start:stop].astype("<f2", copy=False)
+            if not all_finite(vectors):
                 yield f"obsm/{model.obsm} is not finite in rows {start} to {stop - 1}"
-            checksums.add(model.obsm, start, np.ascontiguousarray(vectors, dtype="<f2").data)
+            checksums.add(model.obsm, start, vectors.data)
     stored = {
         name: list(values.asstr()[:])
         for name, values in file["uns/integrity"].items()
@@ -129,6 +140,7 @@ def _values(column: h5py.Dataset | h5py.Group) -> h5py.Dataset:
 def _add_column(checksums: Checksums, name: str, dataset: h5py.Dataset) -> None:
     is_text = h5py.check_string_dtype(dataset.dtype) is not None
     for start in range(0, len(dataset), BLOCK_ROWS):
-        part: Any = dataset.asstr() if is_text else dataset
-        values = part[start : start + BLOCK_ROWS]
-        checksums.add(name, start, stored_bytes(values, STRING if is_text else dataset.dtype))
+        values = dataset[start : start + BLOCK_ROWS]
+        # texts as they lie in the file: as `stored_bytes` has them, but not decoded and encoded
+        as_written = b"\n".join([*values, b""]) if is_text else stored_bytes(values, dataset.dtype)
+        checksums.add(name, start, as_written)

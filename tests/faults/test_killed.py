@@ -46,7 +46,7 @@ EMBED = {
 }
 COLLECT = {
     "COLLECT writes rows": Point("virembed.result.ResultWriter.write_obs", 1, "after"),
-    "COLLECT proves the result": Point("virembed.verify.seal_problem", 1, "before"),
+    "COLLECT proves the result": Point("virembed.verify._problems", 1, "before"),
     "COLLECT, before the result has its name": Point(RENAME, 1, "before"),
     "COLLECT, after the result has its name": Point(RENAME, 1, "after"),
     "COLLECT, after the proteins have their name": Point(RENAME, 2, "after"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,6 +143,40 @@ def test_shards_of_other_weights_are_refused(copy: Sample, tmp_path: Path, capsy
     copy.embed(only="esm2.00001", weights=make_weights(tmp_path / "other", seed=5))
     assert copy.collect() == 7
     assert "made with other weights" in capsys.readouterr().err
+
+
+def test_a_shard_replaced_after_it_was_verified_is_not_read(copy: Sample, capsys, monkeypatch):
+    def replace(*_: object) -> None:
+        another = shutil.copy(copy.shards / SECOND, copy.home / "another")
+        Path(another).replace(copy.shards / SECOND)
+
+    monkeypatch.setattr("virembed.collect._Collector.require_space", replace)
+    assert copy.collect() == 7
+    assert f"{SECOND}: replaced while it was read" in capsys.readouterr().err
+    assert not list(copy.home.glob("S.h5*"))
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """How many files may be open at once beside those that are open now."""
+    allowed = 20
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + allowed, limits[1]))
+    yield allowed
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_there_may_be_more_shards_than_files_a_process_may_open(
+    finished: Sample, tmp_path: Path, few_files: int
+):
+    other = Sample(tmp_path, finished.weights)
+    small = {"esm2-chunk-residues": 100, "dnaberts-chunk-bp": 200}
+    assert other.split(DEMO / "NC_005816.fna.gz", window=300, **small) == 0
+    other.embed()
+    assert len(list(other.shards.iterdir())) > 2 * few_files
+    assert other.collect() == 0
+    assert_same_datasets(finished.result, other.result)
 
 
 def test_collecting_again_gives_the_same_datasets(finished: Sample, copy: Sample):

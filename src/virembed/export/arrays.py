@@ -14,7 +14,7 @@ from virembed.atomic import whole_file
 from virembed.h5 import new_file
 from virembed.layout import MODELS, ModelSlot
 from virembed.result import MATRIX_CHUNK_BYTES, MATRIX_ROWS
-from virembed.verify import verify_result
+from virembed.verify import verify_written
 
 from .rows import Int64s, values, vector_blocks, with_vector
 
@@ -46,7 +46,7 @@ def export_fp32(file: h5py.File, out: Path) -> None:
 
     Numbers are the same, so that checksums hold and the copy is verified like any result.
     """
-    with new_file(out, check=verify_result) as copy:
+    with new_file(out, check=verify_written) as copy:
         ad.copy_elements(file, copy, leave_out=["obsm"])
         obsm = ad.new_dict(copy, "obsm")
         for model in MODELS:
