@@ -120,8 +120,8 @@ def _summary(plan: Plan, *, assumed: bool) -> Iterator[str]:
     )
     if total["residue_bytes"]:
         yield (
-            f"residues   {_size(total['residue_bytes'])} of the results; in the work directory once "
-            "by chunk and once by sample"
+            f"residues   {_size(total['residue_bytes'])} of the results; in the work directory "
+            "twice, by chunk and by sample"
         )
     hint = "; yours is not known, name it with --gpu" if assumed else ""
     yield f"rests on   {plan.rate.device}{hint}"
