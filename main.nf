@@ -117,6 +117,7 @@ workflow {
                 gpu: params.gpu,
                 doctor: wantsDoctor(params),
                 plan_only: isTrue(params.plan_only),
+                residues: isTrue(params.residues),
                 classifier: params.classifier ? file(params.classifier, glob: false) : null,
                 allow_random: isTrue(params.allow_random),
             ],

@@ -70,7 +70,18 @@ class Sample:
     def stats(self) -> Path:
         return self.home / "stats"
 
-    def embed(self, *, only: str = "", weights: Weights | None = None, **options: object) -> None:
+    @property
+    def residues(self) -> Path:
+        return self.home / f"{self.name}.residues.h5"
+
+    def embed(
+        self,
+        *,
+        only: str = "",
+        weights: Weights | None = None,
+        residues: bool = False,
+        **options: object,
+    ) -> None:
         self.shards.mkdir(exist_ok=True)
         converted = (weights or self.weights).converted
         arguments = [f"--{name}={value}" for name, value in options.items()]
@@ -80,14 +91,18 @@ class Sample:
                 command = ("embed", chunk, "--model", model.name, "--device", "cpu")
                 given = ("--weights", converted[model.name], "--out", out)
                 told = ("--stats", self.stats / f"{chunk.stem}.stats.json")
-                assert call(*command, *given, *told, *arguments) == 0
+                more = ("--residues", out.with_name(f"{chunk.stem}.residues.h5"))
+                asked = more if residues and model.item == "protein" else ()
+                assert call(*command, *given, *told, *asked, *arguments) == 0
 
-    def collect(self) -> int:
+    def collect(self, *, residues: bool = False) -> int:
         cards = [f"--weights={card}" for card in self.weights.cards]
         outputs = ("--out", self.result, "--summary", self.home / f"{self.name}.summary.json")
         proteins = ("--proteins", self.home / f"{self.name}.proteins.faa.gz")
         manifest = ("--manifest", self.home / f"{self.name}.manifest.h5")
-        return call("collect", *manifest, "--shards", self.shards, *cards, *outputs, *proteins)
+        asked = ("--residues", self.residues) if residues else ()
+        given = (*manifest, "--shards", self.shards, *cards)
+        return call("collect", *given, *outputs, *proteins, *asked)
 
 
 def datasets(path: Path) -> dict[str, np.ndarray]:

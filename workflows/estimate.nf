@@ -26,7 +26,7 @@ workflow ESTIMATE {
     take:
     workloads // JSON of each sample
     cards // [esm2 card, dnaberts card]
-    options // map: outdir, gpu, doctor
+    options // map: outdir, gpu, doctor, residues
 
     main:
     proof = channel.value(true)
@@ -36,7 +36,7 @@ workflow ESTIMATE {
         proof = DOCTOR.out.map { _file -> true }
         measured = DOCTOR.out.map { file -> [file] }
     }
-    PLAN(workloads.collectFile(name: 'workloads.json', sort: { file -> file.name }), cards, measured, options.gpu ?: '')
+    PLAN(workloads.collectFile(name: 'workloads.json', sort: { file -> file.name }), cards, measured, options.gpu ?: '', options.residues)
     PLAN.out.table
         .combine(PLAN.out.total)
         .subscribe { table, total ->

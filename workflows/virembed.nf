@@ -26,7 +26,7 @@ workflow VIREMBED {
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
     store // directory for what is converted, shared by all runs; null: the work directory
-    options // map: outdir, gpu, doctor, plan_only, classifier, allow_random
+    options // map: outdir, gpu, doctor, plan_only, residues, classifier, allow_random
 
     main:
     staged = sheetFiles(sheet)
@@ -46,31 +46,34 @@ workflow VIREMBED {
     MODELS(weights, store)
     ESTIMATE(SPLIT.out.map { _sample, _manifest, workload, _proteins, _dna -> workload }, MODELS.out.cards, options)
     // No chunk is embedded before the device is proven, and that is no part of what a chunk is
-    // embedded with.
-    esm2 = MODELS.out.esm2.combine(ESTIMATE.out.proof).map { model, dir, _proof -> tuple(model, dir) }.first()
+    // embedded with. Where residues are not asked for, nothing of a task speaks of them.
+    esm2 = MODELS.out.esm2.combine(ESTIMATE.out.proof)
+        .map { model, dir, _proof -> tuple(options.residues ? model + [residues: true] : model, dir) }
+        .first()
     dnaberts = MODELS.out.dnaberts.combine(ESTIMATE.out.proof).map { model, dir, _proof -> tuple(model, dir) }.first()
 
     // [sample, shard]
     EMBED_ESM2(cut.flatMap { sample, _manifest, workload, proteins, _dna -> withWork(sample, workload, 'esm2', proteins) }, esm2)
     EMBED_DNABERTS(cut.flatMap { sample, _manifest, workload, _proteins, dna -> withWork(sample, workload, 'dnaberts', dna) }, dnaberts)
-    shards = EMBED_ESM2.out.shard.mix(EMBED_DNABERTS.out.shard)
+    shards = EMBED_ESM2.out.shard.mix(EMBED_DNABERTS.out.shard, EMBED_ESM2.out.residues)
 
-    // [sample, [shard, ...]] as soon as the last shard of the sample is there; a sample without any
-    // chunk goes round the grouping, which would lose it
-    counted = cut.map { sample, _manifest, _workload, proteins, dna -> tuple(sample, proteins.size() + dna.size()) }
+    // [sample, [shard or residues, ...]] as soon as the last file of the sample is there; a sample
+    // without any chunk goes round the grouping, which would lose it
+    counted = cut.map { sample, _manifest, _workload, proteins, dna -> tuple(sample, proteins.size() * (options.residues ? 2 : 1) + dna.size()) }
     grouped = counted
         .combine(shards, by: 0)
-        .map { sample, num_chunks, shard -> tuple(groupKey(sample, num_chunks), shard) }
+        .map { sample, num_files, made -> tuple(groupKey(sample, num_files), made) }
         .groupTuple()
         .map { key, files -> tuple(key.groupTarget, files) }
-    bare = counted.filter { _sample, num_chunks -> num_chunks == 0 }.map { sample, _num_chunks -> tuple(sample, []) }
+    bare = counted.filter { _sample, num_files -> num_files == 0 }.map { sample, _num_files -> tuple(sample, []) }
 
     COLLECT(
         cut.map { sample, manifest, _workload, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
         MODELS.out.cards,
+        options.residues,
     )
 
-    results = COLLECT.out.map { sample, result, _summary, _proteins -> tuple(sample, result) }
+    results = COLLECT.out.result.map { sample, result, _summary, _proteins -> tuple(sample, result) }
     if (options.classifier) {
         // of records that were embedded whole there is nothing to classify
         typed = samples.map { sample, type, _files -> tuple(sample, type) }.join(results).branch { _sample, type, _result ->
@@ -88,7 +91,7 @@ workflow VIREMBED {
     }
 
     // all results of the run, and what the devices did; sorted, so that a resumed run finds its report
-    summaries = COLLECT.out.map { _sample, _result, summary, _proteins -> summary }
+    summaries = COLLECT.out.result.map { _sample, _result, summary, _proteins -> summary }
     REPORT(
         results.map { _sample, result -> result }.mix(summaries).toSortedList { a, b -> a.name <=> b.name }.filter { files -> files },
         EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },

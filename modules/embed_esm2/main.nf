@@ -19,9 +19,11 @@ process EMBED_ESM2 {
 
     output:
     tuple val(sample), path("${chunk.baseName}.shard.h5"), emit: shard
+    tuple val(sample), path("${chunk.baseName}.residues.h5"), emit: residues, optional: true
     path "${chunk.baseName}.stats.json", emit: stats
 
     script:
+    def residues = model.residues ? " --residues ${chunk.baseName}.residues.h5" : ''
     """
     virembed embed ${chunk} \\
         --model esm2 \\
@@ -30,11 +32,11 @@ process EMBED_ESM2 {
         --precision ${task.ext.precision} \\
         --threads ${task.cpus} \\
         --out ${chunk.baseName}.shard.h5 \\
-        --stats ${chunk.baseName}.stats.json
+        --stats ${chunk.baseName}.stats.json${residues}
     """
 
     stub:
     """
-    touch ${chunk.baseName}.shard.h5 ${chunk.baseName}.stats.json
+    touch ${chunk.baseName}.shard.h5 ${chunk.baseName}.stats.json${model.residues ? " ${chunk.baseName}.residues.h5" : ''}
     """
 }

@@ -9,6 +9,7 @@ process PLAN {
     path cards, stageAs: 'cards/?/*', arity: '2'
     path doctor, arity: '0..*'
     val gpu
+    val residues // true: they are written too
 
     output:
     path 'plan.tsv', emit: samples
@@ -18,7 +19,7 @@ process PLAN {
     script:
     def rate = gpu ? "--gpu ${gpu}" : doctor ? "--doctor ${doctor}" : ''
     """
-    virembed plan ${workloads} ${rate} \\
+    virembed plan ${workloads} ${rate}${residues ? ' --residues' : ''} \\
         --weights ${cards[0]} \\
         --weights ${cards[1]} \\
         --out plan.tsv \\

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,7 +21,7 @@ from virembed import __version__
 from virembed.accounting import accounting
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
-from virembed.h5 import new_file
+from virembed.h5 import new_file, require_space
 from virembed.join import ItemVectors, join_shards
 from virembed.layout import (
     FRAME_NAMES,
@@ -35,6 +34,7 @@ from virembed.layout import (
 )
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
+from virembed.residues import SampleResidues, join_residues, write_residues
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
 from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
@@ -46,21 +46,28 @@ _STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the fr
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where to write: the result, its counts as JSON, and the proteins of its rows."""
+    """Where to write: the result, its counts as JSON, the proteins of its rows; and residues."""
 
     result: Path
     summary: Path
     proteins: Path
+    residues: Path | None = None
 
 
 def collect_sample(
-    manifest: Path, *, shards: Sequence[Path], cards: Sequence[WeightsInfo], outputs: Outputs
+    manifest: Path,
+    *,
+    shards: Sequence[Path],
+    cards: Sequence[WeightsInfo],
+    outputs: Outputs,
+    residues: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Writes the result of a sample and returns its summary.
 
     Args:
         cards: one per model. A sample without a protein has no shard that tells how wide its
             matrix is, and vectors of other weights must not get in.
+        residues: of the shards, if `outputs` wants them.
 
     Raises:
         IncompleteError: shards do not make up the sample, or the accounting does not hold.
@@ -73,7 +80,10 @@ def collect_sample(
         )
     with open_manifest(manifest) as opened:
         collector = _Collector(opened, join_shards(opened, shards, by_model), by_model)
-        collector.require_space(outputs.result.absolute().parent)
+        wanted = collector.join_residues(residues) if outputs.residues else None
+        collector.require_space(
+            outputs.result.absolute().parent, besides=wanted.num_bytes if wanted else 0
+        )
         with (
             whole_file(outputs.summary) as summary_path,
             whole_file(outputs.proteins) as proteins_path,
@@ -82,6 +92,8 @@ def collect_sample(
         ):
             summary = collector.run(file, proteins)
             summary_path.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
+            if wanted and outputs.residues:
+                collector.write_residues(outputs.residues, wanted, file)
             return summary
 
 
@@ -105,7 +117,8 @@ class _Collector:
         }
         self.written = {model.name: 0 for model in MODELS}
 
-    def require_space(self, directory: Path) -> None:
+    def require_space(self, directory: Path, *, besides: int) -> None:
+        """Where the result goes; `besides` are the bytes of other files."""
         needed = expected_bytes(
             num_rows=self.num_rows,
             num_protein_rows=self.num_protein_rows,
@@ -113,12 +126,18 @@ class _Collector:
             num_records=self.manifest.num_records,
             dims=self.dims,
         )
-        free = shutil.disk_usage(directory).free
-        if free < needed:
-            raise IncompleteError(
-                f"{directory}: {needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
-                "Make room, or write elsewhere.",
-            )
+        require_space(directory, needed + besides)
+
+    def join_residues(self, paths: Sequence[Path]) -> SampleResidues:
+        shards = self.vectors[PROTEIN_TEXTS.name].shards
+        identity = shards[0].identity if shards else None
+        card = self.cards[PROTEIN_TEXTS.name]
+        return join_residues(self.manifest, paths, card=card, identity=identity)
+
+    def write_residues(self, path: Path, found: SampleResidues, result: Any) -> None:
+        """Once the rows are written: `result` is their file."""
+        rows, sample = self.source_row[PROTEIN_TEXTS.name], self.manifest.sample
+        write_residues(path, found, sample=sample, rows=rows, result=result)
 
     def run(self, file: Any, proteins: IO[bytes]) -> dict[str, Any]:
         writer = ResultWriter(

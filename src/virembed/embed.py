@@ -1,4 +1,4 @@
-"""EMBED: one chunk in, one shard out. Here the engine and a model meet.
+"""EMBED: one chunk in, one shard out, and its residues. Here the engine and a model meet.
 
 A GPU is taken, the model is loaded, the loop runs under a monitor while the checksums of the
 weights are compared in a thread, and the shard is written only when all of it is right.
@@ -11,6 +11,7 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -24,15 +25,17 @@ from virembed.alphabets import NOT_IN_DNA, only_bases
 from virembed.atomic import whole_file
 from virembed.contracts import Choice, Encoder
 from virembed.engine import settings
-from virembed.engine.embed import Embeddings, Progress, embed_items
+from virembed.engine.embed import Embeddings, Progress, TakeResidues, embed_items
 from virembed.engine.gpu_lock import gpu_uuid, take_device
 from virembed.engine.monitor import Monitor
-from virembed.errors import InputError
+from virembed.errors import InputError, UsageError
 from virembed.items import read_chunk
 from virembed.layout import model_slot
 from virembed.models.registry import LoadedEncoder, import_kernels, load_encoder
 from virembed.models.weights import verify_checksums
+from virembed.residue_shards import ResidueWriter, new_residue_shard
 from virembed.shards import ShardIdentity, ShardOrigin, write_shard
+from virembed.weights_info import read_info
 
 _JUDGED_ITEMS = 1000
 _MIN_LETTERS_TO_JUDGE = 200
@@ -46,6 +49,15 @@ class EmbedSettings:
     precision: str = settings.AUTO
     attention: str = settings.AUTO
     tokens_per_pack: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where to write: the shard; if asked, how the device did over time (JSON), and residues."""
+
+    shard: Path
+    stats: Path | None = None
+    residues: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +88,88 @@ def embed_chunk(
     *,
     model: str,
     weights: Path,
-    out: Path,
+    outputs: Outputs,
     asked: EmbedSettings,
-    stats: Path | None,
     listener: Listener,
 ) -> EmbedReport:
     """Embeds a chunk and writes its shard.
 
-    Args:
-        stats: where to write how the device did over time, as JSON, if anywhere.
-
     Raises:
-        InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
+        UsageError, InputError, WeightsError, DeviceError, MemoryLimitError, IncompleteError
     """
+    if outputs.residues:
+        _require_residues(model)
     keys, texts = _read_items(chunk, model_slot(model).item)
+    with _residue_writer(outputs.residues, texts, weights) as writer:
+        take = writer.put if writer else None
+        done = _embed_items(keys, texts, model, weights, asked, listener, take)
+        origin = done.run.origin(chunk.stem, done.result, done.monitor, **done.seconds)
+        writing = time.perf_counter()
+        if writer:
+            writer.finish(identity=done.run.identity, chunk=chunk.stem, keys=keys)
+    write_shard(
+        outputs.shard,
+        identity=done.run.identity,
+        origin=origin,
+        keys=keys,
+        num_tokens=done.result.num_tokens,
+        vectors=done.result.vectors,
+        flags=done.result.flags,
+    )
+    write_s = time.perf_counter() - writing
+    report = EmbedReport(
+        origin,
+        done.run.loaded.info.name,
+        done.run.loaded.info.random,
+        num_items=len(texts),
+        num_tokens=int(done.result.num_tokens.sum()),
+    )
+    if outputs.stats:
+        told = _stats(done, report, write_s=write_s)
+        with whole_file(outputs.stats) as path:
+            path.write_text(json.dumps(told, indent=1) + "\n")
+    return report
+
+
+def _require_residues(model: str) -> None:
+    if model_slot(model).letters_per_token != 1:
+        raise UsageError(
+            f"--residues: {model} has none, its tokens are of several letters each",
+            "Leave the option out.",
+        )
+
+
+def _residue_writer(
+    path: Path | None, texts: list[str], weights: Path
+) -> AbstractContextManager[ResidueWriter | None]:
+    """Before a GPU is taken: what has no room is said before it is computed."""
+    if path is None:
+        return nullcontext()
+    total, dim = sum(map(len, texts)), read_info(weights).dim
+    return new_residue_shard(path, num_items=len(texts), num_residues=total, dim=dim)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """An embedded chunk. started: UTC, when the task had its device; seconds: see `ShardOrigin`."""
+
+    run: ModelOnDevice
+    result: Embeddings
+    monitor: Monitor
+    started: str
+    seconds: dict[str, float]
+
+
+def _embed_items(  # noqa: PLR0917  what `embed_chunk` was given, in its order
+    keys: list[bytes],
+    texts: list[str],
+    model: str,
+    weights: Path,
+    asked: EmbedSettings,
+    listener: Listener,
+    residues: TakeResidues | None,
+) -> _Done:
+    """Has the device no longer than for loading and computing."""
     import_kernels(settings.choose_device(asked.device).value)  # before a GPU waits for it
     waiting = time.perf_counter()
     with take_device(asked.device, waiting=listener.waiting) as device:
@@ -101,35 +181,14 @@ def embed_chunk(
             # reading every byte takes seconds for the large models
             checked = pool.submit(verify_checksums, weights, run.loaded.info)
             progress = _both(monitor.progress, listener.progress(len(texts)))
-            result = run.embed(texts, progress, name_of=lambda item: keys[item].hex())
+            result = run.embed(
+                texts, progress, name_of=lambda item: keys[item].hex(), residues=residues
+            )
             embedded = time.perf_counter()
             checked.result()
     seconds = {"wait": taken - waiting, "load": loaded - taken}
     seconds["checksums"] = time.perf_counter() - embedded
-    origin = run.origin(chunk.stem, result, monitor, **seconds)
-    writing = time.perf_counter()
-    write_shard(
-        out,
-        identity=run.identity,
-        origin=origin,
-        keys=keys,
-        num_tokens=result.num_tokens,
-        vectors=result.vectors,
-        flags=result.flags,
-    )
-    write_s = time.perf_counter() - writing
-    report = EmbedReport(
-        origin,
-        run.loaded.info.name,
-        run.loaded.info.random,
-        num_items=len(texts),
-        num_tokens=int(result.num_tokens.sum()),
-    )
-    if stats:
-        told = _stats(run, report, monitor, started=started, write_s=write_s)
-        with whole_file(stats) as path:
-            path.write_text(json.dumps(told, indent=1) + "\n")
-    return report
+    return _Done(run, result, monitor, started, seconds)
 
 
 def _both(one: Progress, other: Progress) -> Progress:
@@ -159,6 +218,7 @@ class ModelOnDevice:
         texts: list[str],
         progress: Progress,
         name_of: Callable[[int], str] | None = None,
+        residues: TakeResidues | None = None,
     ) -> Embeddings:
         wider = settings.WIDER[self.precision.value]
         return embed_items(
@@ -170,6 +230,7 @@ class ModelOnDevice:
             progress=progress,
             retries=[partial(self._encoder, precision) for precision in wider],
             name_of=name_of,
+            residues=residues,
         )
 
     def _encoder(self, precision: str) -> Encoder:
@@ -221,25 +282,24 @@ class ModelOnDevice:
         )
 
 
-def _stats(
-    run: ModelOnDevice, report: EmbedReport, monitor: Monitor, *, started: str, write_s: float
-) -> dict[str, Any]:
+def _stats(done: _Done, report: EmbedReport, *, write_s: float) -> dict[str, Any]:
     """What `--stats` writes: the origin of the shard, and what the report needs besides.
 
-    started: UTC, when the task had its device; the samples count from `seconds.load` later
+    started: the samples count from `seconds.load` later
     gpu:     UUID, None for a CPU
     samples: of the monitor, one a second
+    write_s: after the loop, with what was left to write of residues
     """
     return {
-        "model": run.model,
+        "model": done.run.model,
         "weights": report.weights_name,
-        "started": started,
-        "gpu": gpu_uuid(run.device.value),
+        "started": done.started,
+        "gpu": gpu_uuid(done.run.device.value),
         "num_items": report.num_items,
         "num_tokens": report.num_tokens,
         **asdict(report.origin),
         "write_s": write_s,
-        "samples": monitor.series(),
+        "samples": done.monitor.series(),
     }
 
 

@@ -1,12 +1,14 @@
 """HDF5 as every file of ours is written: a temporary name until it is complete and on disk.
 
     with new_file(path) as file: ...     path.*.partial → flush, complete = 1, check, seal, rename
+    with new_large_file(path) as large:  the same, its seal made while it is written
     with open_complete(path) as file:    refuses what was not finished
     with open_sealed(path) as file:      refuses what was altered in a single bit, too
 
 A file whose writer was killed says complete = 0. The seal is the xxh3-128 hash of all bytes, behind
 the last one that HDF5 knows of, where no reader looks: HDF5 has checksums for most of its metadata,
-none for text, and may stumble over damage in any way.
+none for text, and may stumble over damage in any way. A large file has the hash of the hashes of
+its blocks, so that what is written from the first byte to the last is not read again for it.
 
 No file is locked: nobody reads what has no name yet, and some file systems of clusters know no
 locks.
@@ -15,8 +17,10 @@ locks.
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,9 +33,12 @@ from virembed.errors import IncompleteError
 
 STRING = h5py.string_dtype("utf-8")
 COMPLETE = "complete"
+RESULT = "result file"  # a kind of file, as messages call it
 _SEAL = b"virembed xxh3 %s\n"
+_BLOCKS_SEAL = b"virembed tree %s\n"  # of the same length
 _SEAL_BYTES = len(_SEAL % bytes(32))
 _BLOCK_BYTES = 1 << 20
+_LARGE_BLOCK_BYTES = 1 << 23  # with a hash of its own in a large file
 
 
 @contextmanager
@@ -43,19 +50,98 @@ def new_file(
     Args:
         check: proves the written file by reading it again, raises if it is not as it should be.
     """
-    with whole_file(path) as partial, _Disk(partial) as disk:
-        try:
-            with h5py.File(disk, "w", libver=("v110", "v110")) as file:
-                # R cannot read boolean attributes
-                file.attrs[COMPLETE] = np.uint8(0)
-                yield file
-                file.flush()
-                file.attrs[COMPLETE] = np.uint8(1)
-        finally:
-            # before what h5py made of it
-            disk.raise_error()
+    with whole_file(path) as partial:
+        with _Disk(partial) as disk, _filled(disk) as file:
+            yield file
         check(partial)
         seal(partial)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeFile:
+    """A file of gigabytes that is being written.
+
+    raise_error: raises the first error of the disk there was, if any; `new_large_file` does so at
+                 the end, whoever writes for hours asks earlier
+    """
+
+    file: h5py.File
+    raise_error: Callable[[], None]
+
+
+@contextmanager
+def new_large_file(
+    path: Path, *, check: Callable[[Path], object] = lambda _: None
+) -> Iterator[LargeFile]:
+    """As `new_file`; what is written in order is not read again for the seal."""
+    blocks = _Blocks()
+    with whole_file(path) as partial:
+        with _Disk(partial, blocks) as disk, _filled(disk) as file:
+            yield LargeFile(file, disk.raise_error)
+        with partial.open("r+b") as raw:
+            num_bytes = partial.stat().st_size
+            sealed = _BLOCKS_SEAL % blocks.digest(raw, num_bytes)
+            raw.seek(num_bytes)
+            raw.write(sealed)
+        check(partial)
+
+
+@contextmanager
+def _filled(disk: _Disk) -> Iterator[h5py.File]:
+    """The HDF5 file on a new disk, complete at the end."""
+    try:
+        with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+            # R cannot read boolean attributes
+            file.attrs[COMPLETE] = np.uint8(0)
+            yield file
+            file.flush()
+            file.attrs[COMPLETE] = np.uint8(1)
+    finally:
+        # before what h5py made of it
+        disk.raise_error()
+
+
+class _Blocks:
+    """Hashes of the blocks of a file, made of what is written; the others are read."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[int, bytes] = {}
+        self._begun = xxhash.xxh3_128()
+        self._end = -1  # up to where the begun block is hashed, -1 for none
+
+    def wrote(self, position: int, content: memoryview) -> None:
+        while content:
+            number, offset = divmod(position, _LARGE_BLOCK_BYTES)
+            part = content[: _LARGE_BLOCK_BYTES - offset]
+            self._hashes.pop(number, None)
+            if offset == 0:
+                self._begun, self._end = xxhash.xxh3_128(), position
+            if position == self._end:
+                self._begun.update(part)
+                self._end += len(part)
+                if self._end % _LARGE_BLOCK_BYTES == 0:
+                    self._hashes[number], self._end = self._begun.digest(), -1
+            elif number == self._end // _LARGE_BLOCK_BYTES:  # not in order
+                self._end = -1
+            position, content = position + len(part), content[len(part) :]
+
+    def cut(self, size: int) -> None:
+        """The file ends at `size` now."""
+        kept = size // _LARGE_BLOCK_BYTES
+        self._hashes = {number: value for number, value in self._hashes.items() if number < kept}
+        self._end = -1
+
+    def digest(self, file: BinaryIO, num_bytes: int) -> bytes:
+        """Hash of the hashes of the blocks of the first bytes of a file, in hexadecimal."""
+        whole = xxhash.xxh3_128()
+        for number, start in enumerate(range(0, num_bytes, _LARGE_BLOCK_BYTES)):
+            size = min(_LARGE_BLOCK_BYTES, num_bytes - start)
+            known = self._hashes.get(number) if size == _LARGE_BLOCK_BYTES else None
+            if known is None:
+                file.seek(start)
+                known = xxhash.xxh3_128_digest(file.read(size))
+            whole.update(known)
+        return whole.hexdigest().encode()
 
 
 class _Disk(io.FileIO):
@@ -65,9 +151,9 @@ class _Disk(io.FileIO):
     of each, and may crash when the program ends.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, blocks: _Blocks | None = None) -> None:
         super().__init__(path, "w+b")
-        self._path = path
+        self._path, self._blocks = path, blocks
         self._error: OSError | None = None
 
     def raise_error(self) -> None:
@@ -76,7 +162,9 @@ class _Disk(io.FileIO):
             raise OSError(self._error.errno, self._error.strerror, str(self._path)) from None
 
     def write(self, block: Any) -> int:
-        left = memoryview(block)
+        left = memoryview(block).cast("B")
+        if self._blocks:
+            self._blocks.wrote(self.tell(), left)
         try:
             while left and not self._error:
                 left = left[super().write(left) :]
@@ -85,6 +173,8 @@ class _Disk(io.FileIO):
         return len(block)
 
     def truncate(self, size: int | None = None) -> int:
+        if self._blocks:
+            self._blocks.cut(self.tell() if size is None else size)
         try:
             return super().truncate(size)
         except OSError as error:
@@ -105,11 +195,21 @@ def seal_problem(path: Path) -> str | None:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        expected = _seal_of(file, path.stat().st_size - _SEAL_BYTES)
+        num_bytes = path.stat().st_size - _SEAL_BYTES
+        file.seek(max(num_bytes, 0))
         found = file.read()
-    if not found.startswith(_SEAL.split(b"%")[0]):
-        return "cut short, of another release, or written again by other software"
+        file.seek(0)
+        if found.startswith(_start_of(_BLOCKS_SEAL)):
+            expected = _BLOCKS_SEAL % _Blocks().digest(file, num_bytes)
+        elif found.startswith(_start_of(_SEAL)):
+            expected = _seal_of(file, num_bytes)
+        else:
+            return "cut short, of another release, or written again by other software"
     return None if found == expected else "altered since it was written"
+
+
+def _start_of(seal: bytes) -> bytes:
+    return seal.split(b"%")[0]
 
 
 def _seal_of(file: BinaryIO, num_bytes: int) -> bytes:
@@ -141,6 +241,8 @@ def open_complete(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
             )
         if not complete:
             raise IncompleteError(f"{path}: the {kind} was never finished", remedy)
+        if kind == RESULT and "format" in file.attrs:  # results have a schema version
+            raise IncompleteError(f"{path}: no {kind}, but {file.attrs['format']}", remedy)
         yield file
 
 
@@ -159,6 +261,24 @@ def open_sealed(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
         raise IncompleteError(f"{path}: no whole {kind}: {problem}", remedy)
     with open_complete(path, kind=kind, remedy=remedy) as file:
         yield file
+
+
+def require_space(directory: Path, num_bytes: int) -> None:
+    """
+    Args:
+        directory: where to write; it may have to be made yet.
+
+    Raises:
+        IncompleteError: there are fewer bytes free.
+    """
+    whole = directory.absolute()
+    existing = next(path for path in (whole, *whole.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < num_bytes:
+        raise IncompleteError(
+            f"{directory}: {num_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+            "Make room, or write elsewhere.",
+        )
 
 
 def _unreadable(path: Path, error: Exception, kind: str, remedy: str) -> IncompleteError:

@@ -179,6 +179,11 @@ class Manifest:
         keys: npt.NDArray[np.uint8] = self.file[f"items/{model}/key"][start:stop]
         return keys
 
+    def item_lengths(self, model: str) -> npt.NDArray[np.int64]:
+        """int64 [items], letters of each; only models that embed proteins have texts."""
+        ends: npt.NDArray[np.int64] = self.file[f"items/{model}/text_end"][:]
+        return np.diff(ends, prepend=0)
+
     def ids_of_records(self, numbers: npt.NDArray[Any]) -> list[str]:
         """The id of each record asked for, in that order."""
         return _pick_texts(self.file["records"], "id", numbers)

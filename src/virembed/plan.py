@@ -29,6 +29,9 @@ DEVICES = (1, 4, 8)
 ITEM_BYTES = 35  # of an item in its chunk, beside its letters
 SHARD_BYTES = 6_000
 SHARD_ROW_BYTES = 21  # of an item in its shard, beside its vector
+RESIDUE_FILE_BYTES = 4_500  # of a file of residues, beside them
+RESIDUE_ITEM_BYTES = 12  # of a protein in it
+RESIDUE_SHARD_ITEM_BYTES = 32  # of a protein in those of the chunks
 GZIPPED_RESIDUE_BYTES = 0.6
 GZIPPED_ID_BYTES = 5
 
@@ -38,12 +41,14 @@ class SamplePlan:
     """What a sample costs.
 
     task_s:       seconds of each task, by model
-    result_bytes: of the files that are published
+    residue_bytes: of the file of residues, 0 where nobody asked for it
+    result_bytes: of the files that are published, that included
     work_bytes:   of all files the tasks leave in the work directory, those included
     """
 
     workload: Workload
     task_s: dict[str, list[float]]
+    residue_bytes: int
     result_bytes: int
     work_bytes: int
 
@@ -58,6 +63,7 @@ class SamplePlan:
             **{f"{name}_tokens": model.tokens for name, model in models.items()},
             **{f"{name}_tasks": len(model.chunk_tokens) for name, model in models.items()},
             **{f"{name}_hours": value for name, value in hours.items()},
+            "residue_bytes": self.residue_bytes,
             "result_bytes": self.result_bytes,
             "work_bytes": self.work_bytes,
         }
@@ -84,8 +90,17 @@ class Plan:
     cpu_core_hours: float
 
 
-def make_plan(workloads: Iterable[Workload], *, cards: Sequence[WeightsInfo], rate: Rate) -> Plan:
+def make_plan(
+    workloads: Iterable[Workload],
+    *,
+    cards: Sequence[WeightsInfo],
+    rate: Rate,
+    residues: bool = False,
+) -> Plan:
     """
+    Args:
+        residues: whether they are written too.
+
     Raises:
         UsageError: not exactly one card per model.
         IncompleteError: a sample is there twice, or there is none.
@@ -97,7 +112,7 @@ def make_plan(workloads: Iterable[Workload], *, cards: Sequence[WeightsInfo], ra
     if twice or not names:
         problem = f"sample '{twice[0]}' is there twice" if twice else "there is no sample"
         raise IncompleteError(problem, "Give the SAMPLE.split.json of each sample once.")
-    plans = [_sample(workload, by_model, rate) for workload in ordered]
+    plans = [_sample(workload, by_model, rate, residues=residues) for workload in ordered]
     tasks = [seconds for plan in plans for task_s in plan.task_s.values() for seconds in task_s]
     rows = [plan.row() for plan in plans]
     processor = shipped_rate(CPU) if rate.is_gpu else rate
@@ -172,17 +187,25 @@ def _by_model(cards: Sequence[WeightsInfo]) -> dict[str, WeightsInfo]:
     return {model.name: cards[found.index(model.name)] for model in MODELS}
 
 
-def _sample(workload: Workload, cards: Mapping[str, WeightsInfo], rate: Rate) -> SamplePlan:
-    residues = workload.models[PROTEIN_TEXTS.name].letters
-    distinct = max(workload.models[PROTEIN_TEXTS.name].items, 1)
-    copies = workload.protein_rows / distinct
-    proteins = GZIPPED_RESIDUE_BYTES * residues * copies + GZIPPED_ID_BYTES * workload.protein_rows
-    result_bytes = round(proteins) + expected_bytes(
-        num_rows=workload.rows,
-        num_protein_rows=workload.protein_rows,
-        num_dna_rows=workload.dna_rows,
-        num_records=workload.records,
-        dims={name: card.dim for name, card in cards.items()},
+def _sample(
+    workload: Workload, cards: Mapping[str, WeightsInfo], rate: Rate, *, residues: bool
+) -> SamplePlan:
+    esm2 = workload.models[PROTEIN_TEXTS.name]
+    copies = workload.protein_rows / max(esm2.items, 1)
+    ids = GZIPPED_ID_BYTES * workload.protein_rows
+    proteins = GZIPPED_RESIDUE_BYTES * esm2.letters * copies + ids
+    states = 2 * cards[PROTEIN_TEXTS.name].dim * esm2.letters if residues else 0
+    residue_bytes = residues * (RESIDUE_FILE_BYTES + RESIDUE_ITEM_BYTES * esm2.items) + states
+    result_bytes = (
+        residue_bytes
+        + round(proteins)
+        + expected_bytes(
+            num_rows=workload.rows,
+            num_protein_rows=workload.protein_rows,
+            num_dna_rows=workload.dna_rows,
+            num_records=workload.records,
+            dims={name: card.dim for name, card in cards.items()},
+        )
     )
     between = sum(
         model.letters
@@ -190,8 +213,12 @@ def _sample(workload: Workload, cards: Mapping[str, WeightsInfo], rate: Rate) ->
         + SHARD_BYTES * len(model.chunk_tokens)
         for name, model in workload.models.items()
     )
+    if residues:
+        in_shards = RESIDUE_SHARD_ITEM_BYTES * esm2.items
+        between += states + in_shards + RESIDUE_FILE_BYTES * len(esm2.chunk_tokens)
     work_bytes = workload.manifest_bytes + between + result_bytes
-    return SamplePlan(workload, _task_s(workload, cards, rate), result_bytes, work_bytes)
+    task_s = _task_s(workload, cards, rate)
+    return SamplePlan(workload, task_s, residue_bytes, result_bytes, work_bytes)
 
 
 def _task_s(

@@ -79,6 +79,11 @@ def embed_arguments(sample: Sample, chunk: str, out: Path) -> list[object]:
     return ["embed", path, "--model", model, *weights, *packs, "--out", out]
 
 
+def residues_of(out: Path) -> Path:
+    """Where the residues of a shard go, as a test has them written."""
+    return out.with_name(out.name.replace(".shard.", ".residues."))
+
+
 def collect_arguments(sample: Sample, out: Path) -> list[object]:
     cards = [f"--weights={card}" for card in sample.weights.cards]
     outputs = ("--out", out / "S.h5", "--summary", out / "S.json", "--proteins", out / "S.faa.gz")

@@ -17,6 +17,8 @@ from tests.steps import Sample, call
 from virembed.errors import IncompleteError
 from virembed.h5 import seal
 from virembed.manifest import open_manifest
+from virembed.residue_shards import open_residue_shard
+from virembed.residues import verify_residues
 from virembed.shards import open_shard
 from virembed.verify import verify_result
 
@@ -24,6 +26,8 @@ SHARD = "shards/S.esm2.00001.shard.h5"
 DNA_SHARD = "shards/S.dnaberts.00000.shard.h5"
 MANIFEST = "S.manifest.h5"
 RESULT = "S.h5"
+RESIDUE_SHARD = "shards/S.esm2.00001.residues.h5"
+RESIDUES = "S.residues.h5"
 NUM_FLIPS = 150
 
 
@@ -39,6 +43,8 @@ READERS = {
     SHARD: open_and_close(open_shard),
     MANIFEST: open_and_close(open_manifest),
     RESULT: verify_result,
+    RESIDUE_SHARD: open_and_close(open_residue_shard),
+    RESIDUES: verify_residues,
 }
 
 

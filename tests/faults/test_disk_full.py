@@ -16,6 +16,7 @@ from tests.faults.program import (
     assert_one_line,
     collect_arguments,
     embed_arguments,
+    residues_of,
     run,
     split_arguments,
 )
@@ -90,6 +91,25 @@ def test_split_where_files_may_not_grow(reference: Sample, tmp_path: Path, kilob
 def test_embed_where_files_may_not_grow(reference: Sample, tmp_path: Path):
     arguments = embed_arguments(reference, "S.dnaberts.00000.fna", tmp_path / "x.shard.h5")
     assert_refused(run(*arguments, limit=files_up_to(4096)), tmp_path, TOO_LARGE)
+
+
+@pytest.mark.parametrize("num_bytes", [4096, 30_000])
+def test_embed_where_residues_may_not_grow(reference: Sample, tmp_path: Path, num_bytes: int):
+    out = tmp_path / "x.shard.h5"
+    arguments = embed_arguments(reference, "S.esm2.00000.faa", out)
+    residues = ("--residues", residues_of(out))
+    assert residues_of(reference.shards / "S.esm2.00000.shard.h5").stat().st_size > num_bytes
+    done = run(*arguments, *residues, limit=files_up_to(num_bytes))
+    assert_refused(done, tmp_path, TOO_LARGE)
+
+
+@pytest.mark.parametrize("kilobytes", [130, 150])
+def test_collect_where_residues_may_not_grow(reference: Sample, tmp_path: Path, kilobytes: int):
+    sizes = [path.stat().st_size >> 10 for path in (reference.result, reference.residues)]
+    assert sizes[0] < kilobytes < sizes[1]
+    arguments = (*collect_arguments(reference, tmp_path), "--residues", tmp_path / "S.residues.h5")
+    done = run(*arguments, limit=files_up_to(kilobytes << 10))
+    assert_refused(done, tmp_path, TOO_LARGE)
 
 
 @pytest.mark.parametrize("kilobytes", [8, 24, 90])

@@ -20,6 +20,7 @@ def names_of_tests(*paths: Path) -> set[str]:
 def test_every_fault_is_in_the_document():
     faults = (
         *(test_killed.SPLIT, test_killed.EMBED, test_killed.COLLECT, test_killed.CONVERT),
+        *(test_killed.RESIDUES, test_killed.COLLECT_RESIDUES),
         *(test_killed.SIGNALS, test_damaged.WRONG_FILES, test_damaged.CHANGED_CHUNKS),
         *(test_damaged.CHANGED_RECORDS, test_machine.ODD_NAMES),
     )

@@ -13,6 +13,7 @@ from tests.faults.program import (
     Point,
     collect_arguments,
     embed_arguments,
+    residues_of,
     run_until,
     split_arguments,
 )
@@ -43,6 +44,17 @@ EMBED = {
     "EMBED, before the shard has its name": Point(RENAME, 1, "before"),
     "EMBED, after the shard has its name": Point(RENAME, 1, "after"),
     "EMBED, before the program ends": Point("virembed.embed.EmbedReport", 1, "before"),
+}
+RESIDUES = {
+    "EMBED hands residues to the disk": Point(
+        "virembed.residue_shards.ResidueWriter.put", 2, "after"
+    ),
+    "EMBED, before the residues have their name": Point(RENAME, 1, "before"),
+    "EMBED, after the residues have their name": Point(RENAME, 1, "after"),
+}
+COLLECT_RESIDUES = {
+    "COLLECT joins residues": Point("virembed.residues.open_residue_shard", 2, "before"),
+    "COLLECT, after the residues have their name": Point(RENAME, 1, "after"),
 }
 COLLECT = {
     "COLLECT writes rows": Point("virembed.result.ResultWriter.write_obs", 1, "after"),
@@ -103,6 +115,33 @@ def test_a_killed_embed(reference: Sample, tmp_path: Path, point: Point):
 
     assert call(*arguments) == 0
     assert_same_datasets(tmp_path / SHARD, reference.shards / SHARD)
+
+
+@points(RESIDUES)
+def test_a_killed_embed_with_residues(reference: Sample, tmp_path: Path, point: Point):
+    arguments = embed_arguments(reference, CHUNK, tmp_path / SHARD)
+    residues = residues_of(tmp_path / SHARD)
+    arguments += ["--residues", residues]
+    assert run_until(point, KILL, *arguments).returncode == -9
+    assert not (tmp_path / SHARD).exists()  # it comes last
+    assert_whole(tmp_path, reference.shards)
+
+    assert call(*arguments) == 0
+    assert {str(name) for name in named_files(tmp_path)} == {SHARD, residues.name}
+    assert_whole(tmp_path, reference.shards)
+
+
+@points(COLLECT_RESIDUES)
+def test_a_killed_collect_with_residues(reference: Sample, tmp_path: Path, point: Point):
+    residues = tmp_path / "S.residues.h5"
+    arguments = [*collect_arguments(reference, tmp_path), "--residues", residues]
+    assert run_until(point, KILL, *arguments).returncode == -9
+    assert not (tmp_path / "S.h5").exists()
+    assert_whole(tmp_path, reference.home)
+
+    assert call(*arguments) == 0
+    assert call("verify", residues, tmp_path / "S.h5") == 0
+    assert_whole(tmp_path, reference.home)
 
 
 @points(COLLECT)

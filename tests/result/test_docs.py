@@ -1,8 +1,9 @@
-"""The commands of docs/classify.md, imports.md and exports.md, as they stand there."""
+"""The commands of docs/classify.md, imports.md, exports.md and residues.md, as they stand there."""
 
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 import shutil
 import subprocess
@@ -79,3 +80,23 @@ def test_exports(plasmid: Sample):
         file.attrs["sample"] = "S2"
     assert run([merge], home) == f"ALL.h5: {2 * len(ids):,} rows of 2 samples\n"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=home, check=True)
+
+
+def test_residues(tmp_path: Path, tiny_weights: Weights):
+    with gzip.open(DEMO / "NC_005816.fna.gz") as source:
+        (tmp_path / "contigs.fasta").write_bytes(source.read())
+    for model, directory in tiny_weights.converted.items():
+        shutil.copytree(directory, tmp_path / "weights" / model)
+    page = (DOCS / "residues.md").read_text()
+    (pipeline, info, verify, *by_hand) = commands_of(page)
+    assert "--residues" in pipeline  # what it does is tested in tests/pipeline
+    run(by_hand, tmp_path)
+    out = run([info, verify], tmp_path)
+    assert "S1.residues.h5: belongs to S1.h5" in out
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code += "with h5py.File('S1.residues.h5') as file:\n"
+    code += "    residues, D = file['esm2/residues'].shape\n"
+    (mapped,) = re.findall(r"`(np\.memmap\(.*?\))` works", page)
+    code += f"    assert np.array_equal({mapped}, file['esm2/residues'][:])\n"
+    code += "assert np.abs(difference).max() < 2e-3\n"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

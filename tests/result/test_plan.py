@@ -96,6 +96,29 @@ def test_tokens_and_pairs_of_each_chunk_are_those_of_its_items(sample: Sample):
             assert model.chunk_pairs[number] == pytest.approx(sum(t * t for t in tokens), abs=0.51)
 
 
+def test_residues_are_in_the_disk_space_and_as_large_as_said(
+    sample: Sample, tmp_path: Path, capsys
+):
+    copy = Sample(tmp_path / "copy", sample.weights)
+    shutil.copytree(sample.home, copy.home)
+    copy.embed(residues=True)
+    assert copy.collect(residues=True) == 0
+    made = [*copy.shards.glob("*.residues.h5"), copy.residues]
+    cards, totals = sample.weights.cards, []
+    for asked in ((), ("--residues",)):
+        command = ("plan", workload_of(sample), *(f"--weights={card}" for card in cards))
+        assert call(*command, *asked, "--json", tmp_path / "plan.json") == 0
+        totals.append(json.loads((tmp_path / "plan.json").read_text())["total"])
+        assert ("residues   " in capsys.readouterr().out) == bool(asked)
+    without, asked_for = totals
+    assert without["residue_bytes"] == 0
+    size = copy.residues.stat().st_size
+    assert asked_for["residue_bytes"] == pytest.approx(size, rel=0.01)
+    more = {name: asked_for[name] - without[name] for name in ("result_bytes", "work_bytes")}
+    assert more["result_bytes"] == asked_for["residue_bytes"]
+    assert more["work_bytes"] == pytest.approx(sum(p.stat().st_size for p in made), rel=0.01)
+
+
 @pytest.mark.parametrize("rules", ["exact", "virnucpro"])
 def test_rows_are_counted_under_both_rules(tmp_path, tiny_weights: Weights, rules: str):
     made = Sample(tmp_path, tiny_weights)

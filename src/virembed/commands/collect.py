@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from virembed.collect import Outputs, collect_sample
+from virembed.residue_shards import SUFFIX as RESIDUES_SUFFIX
 from virembed.shards import SUFFIX
 from virembed.weights_info import read_info
 
@@ -31,6 +32,11 @@ from virembed.weights_info import read_info
 @click.option(
     "--proteins", type=click.Path(path_type=Path), required=True, help="Proteins, as FASTA.gz."
 )
+@click.option(
+    "--residues",
+    type=click.Path(path_type=Path),
+    help=f"Write the residues too, from the CHUNK{RESIDUES_SUFFIX} beside the shards.",
+)
 def collect(
     manifest: Path,
     shards: Path,
@@ -38,6 +44,7 @@ def collect(
     out: Path,
     summary: Path,
     proteins: Path,
+    residues: Path | None,
 ) -> None:
     """Collect the shards of a sample into one HDF5 file, proven to be complete.
 
@@ -47,7 +54,8 @@ def collect(
         manifest,
         shards=sorted(shards.glob(f"*{SUFFIX}")),
         cards=[read_info(card) for card in weights],
-        outputs=Outputs(out, summary, proteins),
+        outputs=Outputs(out, summary, proteins, residues),
+        residues=sorted(shards.glob(f"*{RESIDUES_SUFFIX}")),
     )
     counts = result["accounting"]
     click.echo(

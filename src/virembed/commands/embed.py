@@ -24,6 +24,9 @@ LOG_S = 60.0  # between two lines of progress in a log
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The shard to write.")
 @click.option("--stats", type=click.Path(path_type=Path), help="Write how the device did, as JSON.")
+@click.option(
+    "--residues", type=click.Path(path_type=Path), help="Write every residue too (ESM-2 only)."
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda (the first free) or cuda:N.")
 @click.option("--precision", default="auto", help="Of the products: auto, fp16, bf16, fp32 or fp8.")
 @click.option("--attention", default="auto", help="Attention kernel, or auto.")
@@ -35,17 +38,19 @@ def embed(
     weights: Path,
     out: Path,
     stats: Path | None,
+    residues: Path | None,
     threads: int,
     **asked: str | int,
 ) -> None:
     """Embed CHUNK, a file of `virembed split`, on one GPU or the CPU.
 
     Writes a shard: one vector per sequence, the mean over its residues (ESM-2) or tokens
-    (DNABERT-S), under the key of the sequence.
+    (DNABERT-S), under the key of the sequence. --residues writes a second file with what those
+    means are over: 2 bytes times the width of the model for each residue.
     """
     import torch
 
-    from virembed.embed import EmbedSettings, Listener, embed_chunk
+    from virembed.embed import EmbedSettings, Listener, Outputs, embed_chunk
 
     if threads:
         torch.set_num_threads(threads)
@@ -53,8 +58,7 @@ def embed(
         chunk,
         model=model,
         weights=weights,
-        out=out,
-        stats=stats,
+        outputs=Outputs(out, stats, residues),
         asked=EmbedSettings(**asked),  # type: ignore[arg-type]  # options under their own names
         listener=Listener(
             progress=lambda num_items: _Progress(chunk.stem, num_items),

@@ -1,4 +1,4 @@
-"""`virembed info`: a result file in a dozen lines."""
+"""`virembed info`: a result file in a dozen lines, residues in a few."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import click
 import h5py
 
 from virembed.errors import IncompleteError
-from virembed.h5 import open_complete
+from virembed.h5 import RESULT, open_complete
 from virembed.layout import MODELS, UNKNOWN, WINDOWS
+from virembed.residues import KIND, is_residues
 
 
 @click.command(short_help="Show what is in a result file.")
 @click.argument("file", type=click.Path(path_type=Path))
 def info(file: Path) -> None:
-    """Show what is in a result FILE and how it was made."""
+    """Show what is in a result FILE, or a file of residues, and how it was made."""
     remedy = "Give the SAMPLE.h5 of a finished run."
-    with open_complete(file, kind="result file", remedy=remedy) as opened:
+    about, kind = (_residue_lines, KIND) if is_residues(file) else (_lines, RESULT)
+    with open_complete(file, kind=kind, remedy=remedy) as opened:
         try:
-            lines = list(_lines(file, opened))
+            lines = list(about(file, opened))
         except Exception as error:  # noqa: BLE001 - damage may come up as any error of h5py
             cause = " ".join(str(error).split())
             raise IncompleteError(f"{file}: damaged ({cause})", remedy) from None
@@ -65,6 +67,20 @@ def _rows(kind: str, windows: h5py.Group, counts: dict[str, int]) -> Iterator[st
         f"rows       {counts['rows']:,}: {counts['n_protein_rows']:,} open frames, "
         f"{counts['n_window_rows']:,} windows without one"
     )
+
+
+def _residue_lines(path: Path, file: h5py.File) -> Iterator[str]:
+    residues, about = file["esm2/residues"], file.attrs
+    yield f"{path}  {path.stat().st_size / 1e6:,.1f} MB"
+    yield f"sample     {about['sample']}, collected {about['created']}"
+    yield (
+        f"residues   {residues.shape[0]:,} x {residues.shape[1]} {residues.dtype} of "
+        f"{len(file['esm2/row']):,} distinct proteins, {about['model_id']}, "
+        f"products in {about['compute_dtype']}"
+    )
+    yield f"rows       esm2/row leads to {about['sample']}.h5, whose X_esm2 are the means of these"
+    if about["random_weights"] == 1:
+        yield "WARNING    the residues come from random weights: there is no biology in them"
 
 
 def _matrix(file: h5py.File, model: str, obsm: str, counts: dict[str, int]) -> str:

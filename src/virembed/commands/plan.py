@@ -33,6 +33,7 @@ SHOWN_SAMPLES = 20
     type=click.Path(path_type=Path),
     help="What `virembed doctor --out` measured; --gpu goes before it.",
 )
+@click.option("--residues", is_flag=True, help="Residues are written too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the samples, as TSV.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="... the totals, as JSON.")
 @click.option("--outdir", type=click.Path(path_type=Path), help="Results: compare free space.")
@@ -42,6 +43,7 @@ def plan(
     weights: tuple[Path, ...],
     gpu: str | None,
     doctor: Path | None,
+    residues: bool,
     out: Path | None,
     as_json: Path | None,
     outdir: Path | None,
@@ -56,6 +58,7 @@ def plan(
         [workload for path in workloads for workload in read_workloads(path)],
         cards=[read_info(path) for path in weights],
         rate=_rate(gpu, doctor),
+        residues=residues,
     )
     write_plan(estimate, tsv=out, as_json=as_json)
     for line in (*_table(estimate), "", *_summary(estimate, assumed=not (gpu or doctor))):
@@ -115,6 +118,11 @@ def _summary(plan: Plan, *, assumed: bool) -> Iterator[str]:
         f"disk       {_size(total['work_bytes'])} in the work directory, "
         f"{_size(total['result_bytes'])} of results"
     )
+    if total["residue_bytes"]:
+        yield (
+            f"residues   {_size(total['residue_bytes'])} of the results; in the work directory "
+            "twice, by chunk and by sample"
+        )
     hint = "; yours is not known, name it with --gpu" if assumed else ""
     yield f"rests on   {plan.rate.device}{hint}"
     yield f"           {plan.rate.source}"

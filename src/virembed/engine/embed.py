@@ -15,12 +15,16 @@ import numpy.typing as npt
 import torch
 
 from virembed.contracts import Encoder, Pack, PackedTokens, Tokenizer
-from virembed.engine.pooling import mean_pool
-from virembed.engine.results import Fetched, Fetcher
+from virembed.engine.pooling import mean_pool, residue_states
+from virembed.engine.results import Fetched, Fetcher, Pooled
 from virembed.engine.stream import halved, stream_packs
 from virembed.errors import IncompleteError, MemoryLimitError
 
 Progress = Callable[[int, int], None]  # items done, tokens done
+# Some items (int64 [B]), how many residues each has (int64 [B]), those residues (float16 [R, D])
+TakeResidues = Callable[
+    [npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float16]], None
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,13 @@ def embed_items(  # noqa: PLR0913  its options are given by name
     progress: Progress | None = None,
     retries: Sequence[Callable[[], Encoder]] = (),
     name_of: Callable[[int], str] | None = None,
+    residues: TakeResidues | None = None,
 ) -> Embeddings:
     """The mean vector of every text.
 
-    name_of: what a message calls the text at a position; "number 3 of 7" by default
+    name_of:  what a message calls the text at a position; "number 3 of 7" by default
+    residues: takes the hidden states that a mean is over, each item once, in the order they are
+              computed; the loop waits where it does
 
     What comes out not finite (half precision ends at 65504) is embedded again by the encoders of
     `retries`, one after the other: the same model with products of a wider range, made only when
@@ -71,7 +78,8 @@ def embed_items(  # noqa: PLR0913  its options are given by name
         MemoryLimitError: an item does not fit into the memory of the device even alone.
     """
     name_of = name_of or (lambda item: f"number {item + 1} of {len(texts)}")
-    loop = Loop(len(texts), encoder.dim, tokenizer, device, progress or (lambda *_: None), name_of)
+    tell = progress or (lambda *_: None)
+    loop = Loop(len(texts), encoder.dim, tokenizer, device, tell, name_of, residues)
     items = np.arange(len(texts))
     for number, make in enumerate([lambda: encoder, *retries]):
         if items.size == 0:
@@ -109,6 +117,7 @@ class Loop:
     device: torch.device
     progress: Progress
     name_of: Callable[[int], str]
+    residues: TakeResidues | None = None
     num_packs: int = 0
     num_halvings: int = 0
     tokens_computed: int = 0
@@ -134,7 +143,7 @@ class Loop:
         tokens_per_pack: int,
     ) -> None:
         begin = ready = time.perf_counter()
-        fetcher = Fetcher()
+        fetcher, skip = Fetcher(), encoder.pool_skip
         packs = stream_packs(
             texts,
             items=items,
@@ -147,15 +156,15 @@ class Loop:
                 if number == 0:
                     ready = time.perf_counter()
                 for part, pooled in self._forward(pack, tokens, encoder):
-                    self._store(fetcher.add(part, pooled))
-            self._store(fetcher.rest())
+                    self._store(fetcher.add(part, pooled), skip)
+            self._store(fetcher.rest(), skip)
         self.first_s += ready - begin
         self.loop_s += time.perf_counter() - ready
 
     def _forward(
         self, pack: Pack, tokens: PackedTokens, encoder: Encoder
-    ) -> Iterator[tuple[Pack, torch.Tensor]]:
-        """Pooled vectors fp32 [B, D] of the pack; of its halves where it does not fit."""
+    ) -> Iterator[tuple[Pack, Pooled]]:
+        """What comes of the pack; of its halves where it does not fit."""
         too_large = pack.num_tokens > max(self.fitting, int(pack.lengths.max()))
         pooled = None if too_large else self._try(pack, tokens, encoder)
         if pooled is not None:
@@ -169,19 +178,19 @@ class Loop:
         for part, part_tokens in parts:
             yield from self._forward(part, part_tokens, encoder)
 
-    def _try(self, pack: Pack, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
+    def _try(self, pack: Pack, tokens: PackedTokens, encoder: Encoder) -> Pooled | None:
         """None if the memory does not suffice."""
-        pooled = self._pooled(tokens, encoder)
+        pooled = self._pooled(tokens, encoder, len(pack.items))
         if pooled is not None:
-            return pooled[: len(pack.items)]
+            return pooled
         self.num_halvings += 1
         if len(pack.items) > 1:  # says little about packs of many where one item is too long
             self.fitting = min(self.fitting, pack.num_tokens // 2)
         return None
 
-    def _pooled(self, tokens: PackedTokens, encoder: Encoder) -> torch.Tensor | None:
+    def _pooled(self, tokens: PackedTokens, encoder: Encoder, num_items: int) -> Pooled | None:
         try:
-            return mean_pool(encoder(tokens), tokens, skip=encoder.pool_skip)
+            return self._outcome(tokens, encoder, num_items)
         except RuntimeError as error:
             if not says_out_of_memory(error):
                 raise
@@ -189,6 +198,14 @@ class Loop:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _outcome(self, tokens: PackedTokens, encoder: Encoder, num_items: int) -> Pooled:
+        """Of the first sequences; the others are fill."""
+        hidden, skip = encoder(tokens), encoder.pool_skip
+        vectors = mean_pool(hidden, tokens, skip=skip)[:num_items]
+        if self.residues is None:
+            return Pooled(vectors)
+        return Pooled(vectors, residue_states(hidden, tokens, skip=skip, num_sequences=num_items))
 
     def _too_long(self, pack: Pack, encoder: Encoder) -> MemoryLimitError:
         length = int(pack.lengths[0])
@@ -206,13 +223,13 @@ class Loop:
             length = (fits + too_long) // 2
             ids = torch.full((length,), self.tokenizer.fill_id, device=self.device)
             bounds = torch.tensor([0, length], dtype=torch.int32, device=self.device)
-            if self._pooled(PackedTokens(ids, bounds, (length,)), encoder) is None:
+            if self._pooled(PackedTokens(ids, bounds, (length,)), encoder, 1) is None:
                 too_long = length
             else:
                 fits = length
         return fits
 
-    def _store(self, fetched: Iterator[Fetched]) -> None:
+    def _store(self, fetched: Iterator[Fetched], skip: tuple[int, int]) -> None:
         for part in fetched:
             pack = part.pack
             self.vectors[pack.items] = part.vectors
@@ -220,6 +237,12 @@ class Loop:
             self.num_tokens[pack.items] = pack.lengths
             self.tokens_used += int(pack.lengths.sum())
             self.items_done += int(part.finite.sum())
+            if self.residues and part.residues is not None:
+                numbers = np.maximum(pack.lengths - sum(skip), 0)
+                # those of an item that is embedded again come with the retry
+                whole = part.finite.all()
+                rows = part.residues if whole else part.residues[np.repeat(part.finite, numbers)]
+                self.residues(pack.items[part.finite], numbers[part.finite], rows)
             self.progress(self.items_done, self.tokens_used)
 
     def embeddings(self) -> Embeddings:

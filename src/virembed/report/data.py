@@ -33,6 +33,7 @@ from virembed.report.samples import (
 )
 from virembed.report.strips import NUM_RECORDS, longest_records, read_strips
 from virembed.report.tasks import SUFFIX, device_seconds, read_tasks
+from virembed.residues import is_residues
 
 MAP_POINTS = 20_000
 
@@ -46,7 +47,8 @@ def find_results(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
+            inside = [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
+            found += [inner for inner in inside if not is_residues(inner)]
         else:
             found.append(path)
     if not found:

@@ -1,0 +1,155 @@
+"""What writing every residue costs the embedding loop: pairs of runs with and without, in turn.
+
+    python benchmarks/residues.py [--size 8M] [--device cpu] [--residues 200000] [--pairs 5]
+        [--directory DIR] [--out results.json]
+
+ESM-2 of a real size with random weights over random open frames of 500 bp windows. A run with
+residues writes them to DIR (a temporary one by default). Time without over time with: of the loop;
+of the whole, with all that follows the loop (the last blocks, the seal, waiting for the disk); and
+the processor time of the whole, which on a CPU that others use as well is the one to look at. The
+last line is the result as JSON, with the ratios of each pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from embed import texts_of
+
+from virembed import __version__
+from virembed.contracts import Encoder
+from virembed.engine import settings
+from virembed.engine.embed import embed_items
+from virembed.models.convert import convert
+from virembed.models.random_weights import write_random_esm2
+from virembed.models.registry import LoadedEncoder, load_encoder
+from virembed.residue_shards import new_residue_shard
+from virembed.shards import ShardIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Of a run: its loop, the whole, and its processor time, that of all threads."""
+
+    loop: float
+    whole: float
+    cpu: float
+
+
+class Runs:
+    """A loaded model and what it embeds."""
+
+    def __init__(self, home: Path, options: argparse.Namespace) -> None:
+        weights = home / "weights"
+        convert(
+            write_random_esm2(home / "published", size=options.size, seed=0),
+            model="esm2",
+            out=weights,
+        )
+        self.device = torch.device(options.device)
+        self.precision = settings.choose_precision(settings.AUTO, options.device).value
+        self.loaded: LoadedEncoder = load_encoder(
+            weights,
+            model="esm2",
+            device=self.device,
+            dtype=settings.PRECISIONS[self.precision],
+            attention=settings.AUTO,
+        )
+        encoder: Encoder = self.loaded.encoder
+        chosen = settings.choose_tokens_per_pack(
+            options.tokens_per_pack, options.device, bytes_per_token=encoder.bytes_per_token
+        )
+        self.tokens_per_pack = int(chosen.value)
+        mean = sum(map(len, texts_of("orf", 1000))) / 1000
+        self.texts = texts_of("orf", round(options.residues / mean))
+        self.num_residues = sum(map(len, self.texts))
+        self.path = (options.directory or home) / "benchmark.residues.h5"
+
+    def _loop_s(self, **more: Any) -> float:
+        return embed_items(
+            self.texts,
+            encoder=self.loaded.encoder,
+            tokenizer=self.loaded.tokenizer,
+            device=self.device,
+            tokens_per_pack=self.tokens_per_pack,
+            **more,
+        ).loop_s
+
+    def without(self) -> Seconds:
+        begin, cpu = time.perf_counter(), time.process_time()
+        loop_s = self._loop_s()
+        return Seconds(loop_s, time.perf_counter() - begin, time.process_time() - cpu)
+
+    def with_residues(self) -> Seconds:
+        """Until the file has its name."""
+        dim = self.loaded.info.dim
+        begin, cpu = time.perf_counter(), time.process_time()
+        with new_residue_shard(
+            self.path, num_items=len(self.texts), num_residues=self.num_residues, dim=dim
+        ) as writer:
+            loop_s = self._loop_s(residues=writer.put)
+            identity = ShardIdentity(
+                "esm2", "0" * 64, dim, self.precision, self.loaded.encoder.pooling, __version__
+            )
+            writer.finish(identity=identity, chunk="benchmark", keys=[bytes(16)] * len(self.texts))
+        seconds = Seconds(loop_s, time.perf_counter() - begin, time.process_time() - cpu)
+        self.path.unlink()
+        return seconds
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as home:
+        runs = Runs(Path(home), options)
+        runs.without()  # compiles, warms up
+        plain: list[Seconds] = []
+        ratios: list[dict[str, float]] = []
+        for number in range(options.pairs):
+            order = (runs.without, runs.with_residues)
+            done = [run() for run in (order if number % 2 else order[::-1])]
+            without, written = done if number % 2 else done[::-1]
+            plain.append(without)
+            ratios.append(
+                {name: value / getattr(written, name) for name, value in asdict(without).items()}
+            )
+            told = ", ".join(f"{name} {value:.3f}" for name, value in ratios[-1].items())
+            print(f"pair {number + 1}: {told}", flush=True)
+        return {
+            "size": options.size,
+            "device": settings.device_name(options.device),
+            "precision": runs.precision,
+            "threads": torch.get_num_threads(),
+            "residues": runs.num_residues,
+            "bytes": 2 * runs.num_residues * runs.loaded.info.dim,
+            "residues_per_s_without": statistics.median(runs.num_residues / s.loop for s in plain),
+            "ratio": {name: statistics.median(pair[name] for pair in ratios) for name in ratios[0]},
+            "ratios": ratios,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", default="8M")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--residues", type=int, default=200_000)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--tokens-per-pack", type=int, default=0)
+    parser.add_argument("--directory", type=Path, help="where residues are written")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    settings.set_up_products()
+    text = json.dumps(measure(options))
+    if options.out:
+        options.out.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
