@@ -151,9 +151,10 @@ def open_shard(path: Path) -> Iterator[Shard]:
     Raises:
         IncompleteError: not a finished shard, or altered since it was written.
     """
-    with open_sealed(path, kind="shard", remedy=_REMEDY) as file, path.open("rb") as raw:
-        if file.attrs.get("format") != FORMAT:
-            raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
+    with (
+        open_sealed(path, kind="shard", remedy=_REMEDY, form=FORMAT) as file,
+        path.open("rb") as raw,
+    ):
         dataset = file["vector"]
         # no items, no storage, no offset
         vectors = Vectors(raw, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
