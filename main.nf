@@ -118,6 +118,7 @@ workflow {
                 plan_only: isTrue(params.plan_only),
                 classifier: params.classifier ? file(params.classifier, glob: false) : null,
                 allow_random: isTrue(params.allow_random),
+                record_means: isTrue(params.record_means),
             ],
         )
     }

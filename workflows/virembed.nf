@@ -4,6 +4,7 @@ include { EMBED_ESM2 } from '../modules/embed_esm2'
 include { EMBED_DNABERTS } from '../modules/embed_dnaberts'
 include { COLLECT } from '../modules/collect'
 include { CLASSIFY } from '../modules/classify'
+include { RECORD_MEANS } from '../modules/record_means'
 include { REPORT } from '../modules/report'
 include { MODELS ; fingerprint } from './models'
 include { ESTIMATE } from './estimate'
@@ -15,7 +16,7 @@ workflow VIREMBED {
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
     store // directory for what is converted, shared by all runs; null: the work directory
-    options // map: outdir, gpu, doctor, plan_only, classifier, allow_random
+    options // map: outdir, gpu, doctor, plan_only, classifier, allow_random, record_means
 
     main:
     staged = sheetFiles(sheet)
@@ -60,6 +61,10 @@ workflow VIREMBED {
     )
 
     results = COLLECT.out.map { sample, result, _summary, _proteins -> tuple(sample, result) }
+    // of the results without scores, so that a classifier makes no means anew
+    if (options.record_means) {
+        RECORD_MEANS(results)
+    }
     if (options.classifier) {
         CLASSIFY(results, tuple(fingerprint(options.classifier), options.classifier), options.allow_random)
         results = CLASSIFY.out.map { sample, result, _tables -> tuple(sample, result) }

@@ -18,6 +18,7 @@ import numpy as np
 
 from virembed import __version__
 from virembed.errors import IncompleteError, InputError, UsageError
+from virembed.h5 import format_of
 from virembed.layout import DNABERTS, MODELS
 from virembed.report.columns import HISTOGRAMS, bin_edges, read_columns, value_ranges
 from virembed.report.distances import sample_distances
@@ -46,7 +47,9 @@ def find_results(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            found += [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
+            files = [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
+            # tables made of a result may lie beside it
+            found += [file for file in files if format_of(file) is None]
         else:
             found.append(path)
     if not found:
