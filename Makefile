@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST := $(BIN)/python -m pytest
 NEXTFLOW := tools/nextflow
 
-.PHONY: help demo test test-quick test-sites check format bench browser clean
+.PHONY: help demo test test-quick test-sites check docs format bench browser clean
 
 help:
 	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-quick  the tests that do not start Nextflow"
 	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
 	@echo "make check       lint, types, architecture, lint of the pipeline"
+	@echo "make docs        the table of parameters in README.md, from nextflow_schema.json"
 	@echo "make browser     install chromium (root, Debian), for the tests of the report"
 	@echo "make bench       the benchmarks that need no GPU"
 	@echo "make clean       remove what make has made"
@@ -66,8 +67,13 @@ check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools/nextflow
+	$(BIN)/mypy tools/parameters
+	$(BIN)/python tools/parameters --check
 	$(BIN)/lint-imports
 	$(NEXTFLOW) lint main.nf nextflow.config workflows modules conf
+
+docs:
+	$(PYTHON) tools/parameters
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
