@@ -40,6 +40,12 @@ help:
 	.venv-anndata-0.10/bin/python -m pip install --quiet --disable-pip-version-check -r tests/result/anndata-0.10.txt
 	@touch $@
 
+# MultiQC, whose dependencies would change those of .venv
+.venv-multiqc/stamp: .venv/pyvenv.cfg tests/report/multiqc.txt
+	$(PYTHON) -m venv .venv-multiqc
+	.venv-multiqc/bin/python -m pip install --quiet --disable-pip-version-check -r tests/report/multiqc.txt
+	@touch $@
+
 demo: .venv/run.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
@@ -51,7 +57,7 @@ browser:
 		echo "No chromium could be installed: the tests of the report in a browser are skipped"
 
 # quick tests side by side; each Nextflow uses all cores by itself
-test: .venv/dev.stamp .venv-anndata-0.10/stamp $(if $(CI),browser)
+test: .venv/dev.stamp .venv-anndata-0.10/stamp .venv-multiqc/stamp $(if $(CI),browser)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 
@@ -83,4 +89,4 @@ bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/split.py
 
 clean:
-	rm -rf .venv .venv-anndata-0.10 .engine demo build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-anndata-0.10 .venv-multiqc .engine demo build .mypy_cache .ruff_cache .pytest_cache
