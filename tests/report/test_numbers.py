@@ -152,6 +152,7 @@ def test_distances_are_those_of_the_mean_vectors(data, tables, model):
     found, names = data["distances"][model], [sample["name"] for sample in data["samples"]]
     means = {n: z.mean(axis=0) for n, z in standardised(tables, model).items() if len(z)}
     assert {names[number] for number in found["samples"]} == set(means)
+    assert found["without"] == len(names) - len(means) > 0
     for i, one in enumerate(found["samples"]):
         for j, other in enumerate(found["samples"]):
             gap = means[names[one]] - means[names[other]]
