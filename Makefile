@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST := $(BIN)/python -m pytest
 NEXTFLOW := tools/nextflow
 
-.PHONY: help demo test test-quick test-sites check format bench browser clean
+.PHONY: help demo test test-quick test-sites check docs format bench browser clean
 
 help:
 	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-quick  the tests that do not start Nextflow"
 	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
 	@echo "make check       lint, types, architecture, lint of the pipeline"
+	@echo "make docs        the table of parameters in README.md, from nextflow_schema.json"
 	@echo "make browser     install chromium (root, Debian), for the tests of the report"
 	@echo "make bench       the benchmarks that need no GPU"
 	@echo "make clean       remove what make has made"
@@ -39,6 +40,12 @@ help:
 	.venv-anndata-0.10/bin/python -m pip install --quiet --disable-pip-version-check -r tests/result/anndata-0.10.txt
 	@touch $@
 
+# MultiQC, whose dependencies would change those of .venv
+.venv-multiqc/stamp: .venv/pyvenv.cfg tests/report/multiqc.txt
+	$(PYTHON) -m venv .venv-multiqc
+	.venv-multiqc/bin/python -m pip install --quiet --disable-pip-version-check -r tests/report/multiqc.txt
+	@touch $@
+
 demo: .venv/run.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
 
@@ -50,7 +57,7 @@ browser:
 		echo "No chromium could be installed: the tests of the report in a browser are skipped"
 
 # quick tests side by side; each Nextflow uses all cores by itself
-test: .venv/dev.stamp .venv-anndata-0.10/stamp $(if $(CI),browser)
+test: .venv/dev.stamp .venv-anndata-0.10/stamp .venv-multiqc/stamp $(if $(CI),browser)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 
@@ -66,8 +73,13 @@ check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools/nextflow
+	$(BIN)/mypy tools/parameters
+	$(BIN)/python tools/parameters --check
 	$(BIN)/lint-imports
 	$(NEXTFLOW) lint main.nf nextflow.config workflows modules conf
+
+docs:
+	$(PYTHON) tools/parameters
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
@@ -77,4 +89,4 @@ bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/split.py
 
 clean:
-	rm -rf .venv .venv-anndata-0.10 .engine demo build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-anndata-0.10 .venv-multiqc .engine demo build .mypy_cache .ruff_cache .pytest_cache

@@ -120,6 +120,7 @@ workflow {
                 residues: isTrue(params.residues),
                 classifier: params.classifier ? file(params.classifier, glob: false) : null,
                 allow_random: isTrue(params.allow_random),
+                record_means: isTrue(params.record_means),
             ],
         )
     }

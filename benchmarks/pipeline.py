@@ -8,8 +8,8 @@ random genes, with random weights of the real sizes: on the first GPU alone, on 
 GPUs with Nextflow killed for good half-way and resumed. Reported: seconds of each run, seconds from
 the first embedding's start to the last one's end, their ratios, tasks by GPU, and how busy each GPU
 was. Stops with an error if two tasks were on one GPU at the same time, if a run differs from the
-first in any dataset, or if the resumed run repeated a finished embedding. The last line is the
-result as JSON.
+first in any row or bit of a vector, or if the resumed run repeated a finished embedding. The last
+line is the result as JSON.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from virembed.compare import compare_results, lines
 from virembed.shards import open_shard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,8 +123,8 @@ class Pipeline:
         return self.read(name, wall_s)
 
     def read(self, name: str, wall_s: float) -> Run:
-        with (self.home / f"{name}.txt").open() as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t"))
+        with (self.home / f"{name}.txt").open() as trace:
+            rows = list(csv.DictReader(trace, delimiter="\t"))
         embeds = [row for row in rows if ":EMBED_" in row["name"] and row["status"] != "FAILED"]
         executed = [row["name"] for row in rows if row["status"] != "CACHED"]
         return Run(wall_s, [self.task(row) for row in embeds], executed)
@@ -167,20 +167,6 @@ def write_contigs(path: Path, num_bp: int) -> None:
             file.write(f">c{number}\n{''.join(rng.choices(SENSE, k=CONTIG_BP // 3))}\n")
 
 
-def differing(one: Path, other: Path) -> list[str]:
-    """Names of the datasets in which two results differ."""
-    names: list[str] = []
-    found: list[str] = []
-    with h5py.File(one) as a, h5py.File(other) as b:
-        a.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
-        for name in names:
-            ours, theirs = a[name][()], b[name][()]
-            real = np.asarray(ours).dtype.kind == "f"
-            if not np.array_equal(ours, theirs, equal_nan=real):
-                found.append(name)
-    return found
-
-
 def check_apart(run: Run) -> None:
     """No two tasks were in their loops on one GPU at the same time."""
     for gpu, tasks in run.by_gpu().items():
@@ -190,9 +176,9 @@ def check_apart(run: Run) -> None:
 
 
 def check_same(pipeline: Pipeline, name: str) -> None:
-    different = differing(pipeline.result("alone"), pipeline.result(name))
-    if different:
-        sys.exit(f"the run '{name}' differs in {', '.join(different)}")
+    comparison = compare_results(pipeline.result("alone"), pipeline.result(name))
+    if not comparison.identical:
+        sys.exit("\n".join([f"the run '{name}' differs from the first:", *lines(comparison)]))
 
 
 def kill_and_resume(pipeline: Pipeline, num_embeds: int) -> dict[str, Any]:

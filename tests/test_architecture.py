@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -91,25 +90,6 @@ def test_exit_codes_are_those_of_the_readme():
         found.add(error.exit_code)
         todo += error.__subclasses__()
     assert documented == found
-
-
-def test_the_readme_has_every_parameter_with_its_default():
-    schema = json.loads((ROOT / "nextflow_schema.json").read_text())
-    config = (ROOT / "nextflow.config").read_text()
-    rows = {
-        name: line
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if line.startswith("| `--")
-        for name in re.findall(r"`--(\w+)`", line.split("|")[1])
-    }
-    for group in schema["$defs"].values():
-        for name, about in group["properties"].items():
-            if about.get("hidden") or about["type"] == "boolean":
-                continue
-            default = re.search(rf"^\s+{name}\s*=\s*(\S+)", config, re.MULTILINE)
-            assert default, name
-            shown = default[1].strip("'\"").replace("${System.getProperty('user.name')}", "USER")
-            assert shown == "null" or f"`{shown}`" in rows[name], name
 
 
 def test_no_pins_name_an_address():

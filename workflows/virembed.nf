@@ -4,6 +4,7 @@ include { EMBED_ESM2 } from '../modules/embed_esm2'
 include { EMBED_DNABERTS } from '../modules/embed_dnaberts'
 include { COLLECT } from '../modules/collect'
 include { CLASSIFY } from '../modules/classify'
+include { RECORD_MEANS } from '../modules/record_means'
 include { REPORT } from '../modules/report'
 include { MODELS ; fingerprint } from './models'
 include { ESTIMATE } from './estimate'
@@ -26,7 +27,7 @@ workflow VIREMBED {
     rules // map of the options of SPLIT
     weights // [[model, path], ...]: converted directories, or what is still to be converted
     store // directory for what is converted, shared by all runs; null: the work directory
-    options // map: outdir, gpu, doctor, plan_only, residues, classifier, allow_random
+    options // map: outdir, gpu, doctor, plan_only, residues, classifier, allow_random, record_means
 
     main:
     staged = sheetFiles(sheet)
@@ -74,6 +75,10 @@ workflow VIREMBED {
     )
 
     results = COLLECT.out.result.map { sample, result, _summary, _proteins -> tuple(sample, result) }
+    // of the results without scores, so that a classifier makes no means anew
+    if (options.record_means) {
+        RECORD_MEANS(results)
+    }
     if (options.classifier) {
         // of records that were embedded whole there is nothing to classify
         typed = samples.map { sample, type, _files -> tuple(sample, type) }.join(results).branch { _sample, type, _result ->

@@ -100,7 +100,17 @@ def matrix_chunk_rows(shape: tuple[int, int], *, chunk_bytes: int, dtype: str = 
     return min(num_rows, -(-chunk_bytes // (np.dtype(dtype).itemsize * width)))
 
 
-def new_empty_x(parent: h5py.Group, num_rows: int) -> None:
+def new_containers(file: h5py.File, num_rows: int) -> None:
+    """All of an AnnData file but `obs`, `obsm` and `uns`: no variables, nothing in pairs."""
+    encode(file, "anndata", "0.1.0")
+    var = new_dataframe(file, "var", index="_index", columns=[])
+    new_column(var, "_index", 0, STRING)
+    _new_empty_x(file, num_rows)
+    for name in ("varm", "obsp", "varp", "layers"):
+        new_dict(file, name)
+
+
+def _new_empty_x(parent: h5py.Group, num_rows: int) -> None:
     """X, which anndata wants even where there are no genes: a sparse matrix without columns."""
     group = encode(parent.create_group("X"), "csr_matrix", "0.1.0")
     group.attrs["shape"] = np.array([num_rows, 0])

@@ -5,13 +5,14 @@ A classifier directory holds this card and `model.safetensors`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from virembed.errors import UsageError, WeightsError
+from virembed.cards import read_card, write_card
+from virembed.errors import UsageError
 from virembed.layout import MODELS
 
 CARD = "classifier.json"
@@ -66,8 +67,7 @@ def require_name(name: str) -> str:
 
 
 def write_classifier_info(directory: Path, info: ClassifierInfo) -> None:
-    text = json.dumps({"format": FORMAT, **asdict(info)}, indent=2, sort_keys=True)
-    (directory / CARD).write_text(text + "\n")
+    write_card(directory / CARD, info, form=FORMAT)
 
 
 def read_classifier_info(directory: Path) -> ClassifierInfo:
@@ -75,22 +75,14 @@ def read_classifier_info(directory: Path) -> ClassifierInfo:
     Raises:
         WeightsError: there is no card, or it is not one of ours.
     """
-    card = directory / CARD
     remedy = "Make the directory with `virembed weights classifier`."
-    try:
-        fields = json.loads(card.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"{directory}: no directory of a classifier", remedy) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{card}: cannot be read ({error})", remedy) from None
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
-        raise WeightsError(f"{card}: not a card of format {FORMAT}", remedy)
-    try:
-        info = ClassifierInfo(**fields)
-        if info.embeddings.keys() != {model.name for model in MODELS}:
-            raise TypeError(f"embeddings of {', '.join(info.embeddings) or 'no model'}")
-    except (TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(f"{card}: incomplete ({error})", remedy) from None
+    return read_card(directory / CARD, _complete, form=FORMAT, remedy=remedy)
+
+
+def _complete(**fields: Any) -> ClassifierInfo:
+    info = ClassifierInfo(**fields)
+    if info.embeddings.keys() != {model.name for model in MODELS}:
+        raise TypeError(f"embeddings of {', '.join(info.embeddings) or 'no model'}")
     return info
 
 

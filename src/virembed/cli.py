@@ -34,7 +34,7 @@ GROUPS = {
         "verify": "Prove that a result file is complete and unaltered.",
         "compare": "Compare the rows and vectors of two result files.",
         "merge": "Put the rows of several samples into one result file.",
-        "export": "Write a result as npy, Parquet, float32, ProtSpace bundle or FASTA.",
+        "export": "Write a result in other formats, or its records' means.",
         "import": "Make a result file of the feature files of VirNucPro.",
     },
     "Weights and machine": {

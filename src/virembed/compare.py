@@ -60,6 +60,13 @@ class Comparison:
             for model in self.models
         )
 
+    @property
+    def identical(self) -> bool:
+        """Whether all rows are in both, and every vector is the same bit for bit."""
+        return not (self.only_first or self.only_second) and all(
+            not model.num_one_sided and model.num_equal == model.num_rows for model in self.models
+        )
+
 
 def compare_results(first: Path, second: Path) -> Comparison:
     """

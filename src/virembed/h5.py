@@ -33,7 +33,6 @@ from virembed.errors import IncompleteError
 
 STRING = h5py.string_dtype("utf-8")
 COMPLETE = "complete"
-RESULT = "result file"  # a kind of file, as messages call it
 _SEAL = b"virembed xxh3 %s\n"
 _BLOCKS_SEAL = b"virembed tree %s\n"  # of the same length
 _SEAL_BYTES = len(_SEAL % bytes(32))
@@ -222,8 +221,14 @@ def _seal_of(file: BinaryIO, num_bytes: int) -> bytes:
 
 
 @contextmanager
-def open_complete(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
+def open_complete(
+    path: Path, *, kind: str, remedy: str, form: str | None = None
+) -> Iterator[h5py.File]:
     """A finished file for reading.
+
+    Args:
+        kind: for messages.
+        form: what such a file says in its attribute `format`, which results do not have.
 
     Raises:
         IncompleteError: missing, truncated, damaged, never finished, or not a file of this kind.
@@ -241,14 +246,18 @@ def open_complete(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
             )
         if not complete:
             raise IncompleteError(f"{path}: the {kind} was never finished", remedy)
-        if kind == RESULT and "format" in file.attrs:  # results have a schema version
-            raise IncompleteError(f"{path}: no {kind}, but {file.attrs['format']}", remedy)
+        if (found := file.attrs.get("format")) != form:
+            difference = f" of format {form}" if form else f", its format is {found}"
+            raise IncompleteError(f"{path}: not a {kind}{difference}", remedy)
         yield file
 
 
 @contextmanager
-def open_sealed(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
+def open_sealed(path: Path, *, kind: str, remedy: str, form: str) -> Iterator[h5py.File]:
     """A finished file for reading, every byte of which is as it was written.
+
+    Args:
+        kind, form: as in `open_complete`.
 
     Raises:
         IncompleteError: as `open_complete`, or altered.
@@ -259,7 +268,7 @@ def open_sealed(path: Path, *, kind: str, remedy: str) -> Iterator[h5py.File]:
         raise _unreadable(path, error, kind, remedy) from None
     if problem:
         raise IncompleteError(f"{path}: no whole {kind}: {problem}", remedy)
-    with open_complete(path, kind=kind, remedy=remedy) as file:
+    with open_complete(path, kind=kind, remedy=remedy, form=form) as file:
         yield file
 
 
@@ -279,6 +288,16 @@ def require_space(directory: Path, num_bytes: int) -> None:
             f"{directory}: {num_bytes / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
             "Make room, or write elsewhere.",
         )
+
+
+def format_of(path: Path) -> str | None:
+    """What a file says it is; None for a result, and for a file that cannot be read."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            form: str | None = file.attrs.get("format")
+            return form
+    except Exception:  # noqa: BLE001 - damage may come up as any error of h5py
+        return None
 
 
 def _unreadable(path: Path, error: Exception, kind: str, remedy: str) -> IncompleteError:

@@ -32,7 +32,6 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from virembed.errors import IncompleteError
 from virembed.h5 import STRING, Appendable, new_file, open_sealed
 from virembed.layout import MODEL_NAMES, MODELS
 
@@ -205,9 +204,7 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
         IncompleteError: not a finished manifest, or altered since it was written.
     """
     remedy = "Run `virembed split` again."
-    with open_sealed(path, kind="manifest", remedy=remedy) as file:
-        if file.attrs.get("format") != FORMAT:
-            raise IncompleteError(f"{path}: not a manifest of format {FORMAT}", remedy)
+    with open_sealed(path, kind="manifest", remedy=remedy, form=FORMAT) as file:
         yield Manifest(file)
 
 

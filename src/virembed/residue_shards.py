@@ -134,7 +134,7 @@ def read_residue_shard(path: Path) -> ResidueShard:
     Raises:
         IncompleteError: missing, not finished, or no such file; it may be altered still.
     """
-    with open_complete(path, kind=_KIND, remedy=_REMEDY) as file:
+    with open_complete(path, kind=_KIND, remedy=_REMEDY, form=FORMAT) as file:
         try:
             return _described(path, file)
         except IncompleteError:
@@ -151,15 +151,16 @@ def open_residue_shard(path: Path) -> Iterator[tuple[ResidueShard, Residues]]:
     Raises:
         IncompleteError: also where it was altered since it was written.
     """
-    with open_sealed(path, kind=_KIND, remedy=_REMEDY) as file, path.open("rb") as raw:
+    with (
+        open_sealed(path, kind=_KIND, remedy=_REMEDY, form=FORMAT) as file,
+        path.open("rb") as raw,
+    ):
         shard = _described(path, file)
         # no residues, no storage, no offset
         yield shard, Residues(raw, offset=file["residues"].id.get_offset() or 0, shard=shard)
 
 
 def _described(path: Path, file: h5py.File) -> ResidueShard:
-    if file.attrs.get("format") != FORMAT:
-        raise IncompleteError(f"{path}: not residues of format {FORMAT}", _REMEDY)
     fields: dict[str, Any] = json.loads(file.attrs["identity"])
     return ResidueShard(
         path,

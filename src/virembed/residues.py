@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.h5 import STRING, new_large_file, open_complete, seal_problem
+from virembed.h5 import STRING, format_of, new_large_file, open_complete, seal_problem
 from virembed.layout import ESM2, chunk_name
 from virembed.manifest import Manifest
 from virembed.residue_shards import SUFFIX, ResidueShard, open_residue_shard, read_residue_shard
@@ -190,12 +190,9 @@ def result_identity(result: h5py.File) -> str:
 
 
 def is_residues(path: Path) -> bool:
-    """Whether a file is one of these, by what it says of itself."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return bool(file.attrs.get("format") == FORMAT)
-    except Exception:  # noqa: BLE001 - damage may come up as any error of h5py
-        return path.name.endswith(SUFFIX)
+    """Whether a file is one of these, by what it says of itself; a damaged one by its name."""
+    form = format_of(path)
+    return form == FORMAT or (form is None and path.name.endswith(SUFFIX))
 
 
 def verify_residues(path: Path) -> ResiduesInfo:
@@ -208,11 +205,9 @@ def verify_residues(path: Path) -> ResiduesInfo:
         problem = seal_problem(path)
     except OSError:
         problem = None  # the next line names it better
-    with open_complete(path, kind=KIND, remedy=_REMEDY) as file:
+    with open_complete(path, kind=KIND, remedy=_REMEDY, form=FORMAT) as file:
         if problem:
             raise IncompleteError(f"{path}: {problem}", _REMEDY)
-        if file.attrs.get("format") != FORMAT:
-            raise IncompleteError(f"{path}: not residues of format {FORMAT}", _REMEDY)
         offsets, rows = file["esm2/offsets"][:], file["esm2/row"][:]
         whole = offsets[0] == 0 and (np.diff(offsets) > 0).all() and (rows >= 0).all()
         if not whole or (len(rows), len(file["esm2/residues"])) != (len(offsets) - 1, offsets[-1]):

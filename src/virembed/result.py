@@ -87,7 +87,8 @@ class ResultWriter:
         dims: Mapping[str, int],
         samples: Sequence[str] = (),
     ) -> None:
-        self._file = ad.encode(file, "anndata", "0.1.0")
+        self._file = file
+        ad.new_containers(file, num_rows)
         columns = ["record_id", "frame", *OBS_COLUMNS, *(["sample"] if samples else [])]
         obs = ad.new_dataframe(file, "obs", index="row_id", columns=columns)
         self._obs = {"row_id": ad.new_column(obs, "row_id", num_rows, STRING)}
@@ -105,9 +106,6 @@ class ResultWriter:
                 obs, "sample", num_rows, "i4", num_categories=len(samples)
             )
             names[:] = samples
-        var = ad.new_dataframe(file, "var", index="_index", columns=[])
-        ad.new_column(var, "_index", 0, STRING)
-        ad.new_empty_x(file, num_rows)
         obsm = ad.new_dict(file, "obsm")
         self._matrices = {
             model.obsm: ad.new_matrix(
@@ -116,8 +114,6 @@ class ResultWriter:
             for model in MODELS
         }
         self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
-        for name in ("varm", "obsp", "varp", "layers"):
-            ad.new_dict(file, name)
         self._uns = ad.new_dict(file, "uns")
         self._records = self._new_records(num_records)
         self.checksums = Checksums()

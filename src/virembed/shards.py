@@ -194,9 +194,7 @@ def open_shard(path: Path) -> Iterator[Shard]:
         IncompleteError: not a finished shard, or altered since it was written.
     """
     source = _Unchanged(path)  # before the first byte is read
-    with open_sealed(path, kind="shard", remedy=_REMEDY) as file:
-        if file.attrs.get("format") != FORMAT:
-            raise IncompleteError(f"{path}: not a shard of format {FORMAT}", _REMEDY)
+    with open_sealed(path, kind="shard", remedy=_REMEDY, form=FORMAT) as file:
         dataset = file["vector"]
         # no items, no storage, no offset
         vectors = Vectors(source, offset=dataset.id.get_offset() or 0, shape=dataset.shape)

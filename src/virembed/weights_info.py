@@ -10,12 +10,11 @@ links point to):
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from virembed.errors import WeightsError
+from virembed.cards import read_card, write_card
 from virembed.layout import DNABERTS, ESM2, model_slot
 
 CARD = "weights.json"
@@ -82,8 +81,7 @@ class WeightsInfo:
 
 
 def write_info(directory: Path, info: WeightsInfo) -> None:
-    text = json.dumps({"format": FORMAT, **asdict(info)}, indent=2, sort_keys=True)
-    (directory / CARD).write_text(text + "\n")
+    write_card(directory / CARD, info, form=FORMAT)
 
 
 def read_info(path: Path) -> WeightsInfo:
@@ -92,20 +90,13 @@ def read_info(path: Path) -> WeightsInfo:
     Raises:
         WeightsError: there is no card, or it is not one of ours.
     """
-    card = path / CARD if path.is_dir() else path
     remedy = "Make the directory with `virembed weights convert`."
-    try:
-        fields = json.loads(card.read_text())
-    except FileNotFoundError:
-        raise WeightsError(f"{card}: there is no such file", remedy) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{card}: cannot be read ({error})", remedy) from None
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
-        raise WeightsError(f"{card}: not a weights card of format {FORMAT}", remedy)
-    try:
-        info = WeightsInfo(**fields)
-        if TENSORS not in info.files:
-            raise TypeError(f"no checksum of {TENSORS}")
-    except TypeError as error:
-        raise WeightsError(f"{card}: incomplete ({error})", remedy) from None
+    card = path / CARD if path.is_dir() else path
+    return read_card(card, _complete, form=FORMAT, remedy=remedy)
+
+
+def _complete(**fields: Any) -> WeightsInfo:
+    info = WeightsInfo(**fields)
+    if TENSORS not in info.files:
+        raise TypeError(f"no checksum of {TENSORS}")
     return info

@@ -20,7 +20,7 @@ from virembed.shards import open_shard
 
 CHUNK, SHARD = "S.dnaberts.00000.fna", "S.dnaberts.00000.shard.h5"
 SECOND_PACK = Point("virembed.engine.embed.mean_pool", 2, "before")
-HAS_READ = Point("virembed.split.find_frames", 1, "after")
+HAS_READ = Point("virembed.cut.find_frames", 1, "after")
 
 
 @pytest.fixture(scope="module")

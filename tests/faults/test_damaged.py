@@ -175,7 +175,7 @@ WRONG_FILES = {
     "manifest: of another sample": (from_other_sample(MANIFEST), "sample 'T', shards: "),
     "manifest: of an older format": (
         of_format(MANIFEST, "virembed.manifest/1"),
-        "not a manifest of format virembed.manifest/2",
+        "not a manifest of format virembed.manifest/3",
     ),
 }  # fmt: skip
 

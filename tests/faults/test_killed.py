@@ -26,7 +26,7 @@ NUM_OUTPUTS = 7  # of SPLIT: three chunks of proteins, two of DNA, the manifest,
 RENAME = "os.replace"
 
 SPLIT = {
-    "SPLIT reads": Point("virembed.split.find_frames", 1, "before"),
+    "SPLIT reads": Point("virembed.cut.find_frames", 1, "before"),
     "SPLIT, before the first chunk has its name": Point(RENAME, 1, "before"),
     "SPLIT, after the first chunk has its name": Point(RENAME, 1, "after"),
     "SPLIT, before the manifest has its name": Point(RENAME, NUM_OUTPUTS - 1, "before"),

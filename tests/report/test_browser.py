@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from tests.report.conftest import FinishedRun
@@ -17,6 +19,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not BROWSER, reason="no chromium here: `make browser` installs it")
 WIDTHS = (400, 1280, 1920)
+TITLES = {"esm2": "Proteins, ESM-2", "dnaberts": "DNA, DNABERT-S"}
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +33,16 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture
 def visit(browser, made: Path):
-    """Opens the report as asked; fails on any error in it and on any request to elsewhere."""
+    """Opens a report as asked; fails on any error in it and on any request to elsewhere."""
     opened, errors = [], []
 
-    def start(*, width: int = 1280, script: bool = True, scheme: str = "light"):
+    def start(
+        report: Path = made / "report.html",
+        *,
+        width: int = 1280,
+        script: bool = True,
+        scheme: str = "light",
+    ):
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme=scheme,
@@ -47,13 +56,65 @@ def visit(browser, made: Path):
             "request",
             lambda request: errors.append(request.url) if request.url[:5] == "http:" else None,
         )
-        page.goto((made / "report.html").as_uri())
+        page.goto(report.as_uri())
         return page
 
     yield start
     for context in opened:
         context.close()
     assert errors == []
+
+
+@dataclass(frozen=True)
+class ManySamples:
+    """A report of fifty samples that lie apart, twelve of them without a protein.
+
+    means: by model and sample, in standard deviations of all rows, [D] each
+    """
+
+    report: Path
+    means: dict[str, dict[str, np.ndarray]]
+
+    def distance(self, model: str, one: str, other: str) -> float:
+        means = self.means[model]
+        return float(np.sqrt(np.square(means[one] - means[other]).mean()))
+
+
+@pytest.fixture(scope="module")
+def many_samples(finished_run: FinishedRun, tmp_path_factory) -> ManySamples:
+    home = tmp_path_factory.mktemp("many_samples")
+    rng = np.random.default_rng(0)
+    moments: dict[str, dict[str, list[np.ndarray]]] = {model: {} for model in TITLES}
+    for number in range(50):
+        # long names that begin and end alike
+        path = home / f"SRR10{number:02d}_of_one_long_study_day{number % 7}.h5"
+        shutil.copy(finished_run.result("reads" if number % 4 else "stops"), path)
+        with h5py.File(path, "r+") as file:
+            file.attrs["sample"] = path.stem
+            for model, found in moments.items():
+                stats = file[f"uns/stats/X_{model}"]
+                n, mean, m2 = int(stats["n"][()]), stats["mean"], stats["m2"][:]
+                if n:
+                    mean[:] = mean[:] + rng.standard_normal(mean.shape) / 9
+                    found[path.stem] = [n, mean[:], m2]
+    report = home / "report.html"
+    assert finished_run.report(home, out=report, map_points=300) == 0
+    means = {}
+    for model, found in moments.items():
+        n, mean, m2 = (np.array(values) for values in zip(*found.values(), strict=True))
+        centre = n @ mean / n.sum()
+        squares = m2.sum(axis=0) + n @ np.square(mean - centre)
+        spread = np.sqrt(squares / (n.sum() - 1))
+        means[model] = {name: values[1] / spread for name, values in found.items()}
+    return ManySamples(report, means)
+
+
+def pair_shown(page) -> tuple[list[str], dict[str, float]]:
+    """The samples that the note names, and their distances by title of the heat map."""
+    lines = page.locator(".tip span").all_inner_texts()
+    shown = dict(line.split(": distance ") for line in lines)
+    names = page.locator(".tip b").inner_text().split(" and ")
+    return names, {title: float(value) for title, value in shown.items()}
 
 
 def drawn(canvas) -> int:
@@ -171,6 +232,79 @@ def test_choosing_a_sample_shows_its_numbers_everywhere(visit, data):
     page.locator("select.sample").last.select_option("all")
     shown = page.locator("[data-total=windows]").inner_text()
     assert shown == f"{data['totals']['windows']:,}"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pointing_at_a_cell_of_fifty_samples_names_both(visit, many_samples, width):
+    page = visit(many_samples.report, width=width)
+    heat = page.locator(".pairs").last
+    heat.scroll_into_view_if_needed()
+    heat.evaluate("element => { element.scrollLeft = 0; }")
+    names = heat.locator("text.name")
+    assert names.count() == 50
+    assert len(set(names.all_text_contents())) == 50
+    assert heat.locator(".frame").count() == 0
+    # the cell at the right of the sixth name and below the 5; the first 5 is at the side
+    row, column = (
+        names.nth(5).bounding_box(),
+        heat.get_by_text("5", exact=True).last.bounding_box(),
+    )
+    page.mouse.move(column["x"] + column["width"] / 2, row["y"] + row["height"] / 2)
+    chosen = heat.locator("text.name.chosen").all_text_contents()
+    assert chosen == [names.nth(place).text_content() for place in (4, 5)]
+    (first, second), shown = pair_shown(page)
+    for short, full in zip(chosen, (second, first), strict=True):
+        begin, end = short.split("…")
+        assert full.startswith(begin)
+        assert full.endswith(end)
+    for model, title in TITLES.items():
+        if {first, second} <= many_samples.means[model].keys():
+            expected = many_samples.distance(model, first, second)
+            assert shown.pop(title) == pytest.approx(expected, abs=6e-4)
+    assert not shown
+    tip = page.locator(".tip").bounding_box()
+    assert tip["x"] >= 0
+    assert tip["x"] + tip["width"] <= width
+    page.mouse.move(column["x"], column["y"] - 30)
+    assert not page.locator(".tip").is_visible()
+    assert heat.locator(".frame").count() == 0
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_arrow_keys_go_from_pair_to_pair_and_into_view(visit, many_samples, width):
+    page = visit(many_samples.report, width=width)
+    first, last = page.locator(".pairs").all()
+    page.keyboard.press("Tab")  # from now on by the keyboard
+    first.focus()
+    start, shown = pair_shown(page)
+    assert len(start) == 2
+    assert shown.keys() == set(TITLES.values())
+    for _ in range(60):  # past the last one
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    pair, shown = pair_shown(page)
+    assert pair[0] == start[1]
+    assert pair[1] not in start
+    for model, title in TITLES.items():
+        assert shown[title] == pytest.approx(many_samples.distance(model, *pair), abs=6e-4)
+    assert first.get_attribute("aria-label").startswith(f"{pair[0]} and {pair[1]}. Proteins")
+    frame = first.locator(".frame.inner").bounding_box()
+    box = first.bounding_box()
+    assert box["x"] <= frame["x"]
+    assert frame["x"] + frame["width"] <= box["x"] + box["width"]
+    assert last.locator(".frame.inner").count() == 1  # the same pair there
+    page.keyboard.press("Escape")
+    assert not page.locator(".tip").is_visible()
+    assert page.locator(".frame").count() == 0
+
+
+def test_samples_that_are_not_on_a_heat_map_are_counted(visit, many_samples):
+    page = visit(many_samples.report)
+    proteins, dna = page.locator("#similarity .heats p.note").all_inner_texts()
+    without = 50 - len(many_samples.means["esm2"])
+    assert f"{without} of 50 samples have no such vector." in proteins
+    assert without > 0
+    assert "no such vector" not in dna
 
 
 def test_tables_are_sorted_by_their_heads(visit, data):

@@ -14,6 +14,8 @@ import pytest
 
 from tests.report.conftest import MAP_POINTS, FinishedRun
 from virembed.report.rows import quotas, stratified
+from virembed.report.samples import failed_sample
+from virembed.report.tables import write_multiqc
 
 SAMPLES = ("empty", "genome", "one", "reads", "stops")
 MODELS = ("esm2", "dnaberts")
@@ -150,6 +152,7 @@ def test_distances_are_those_of_the_mean_vectors(data, tables, model):
     found, names = data["distances"][model], [sample["name"] for sample in data["samples"]]
     means = {n: z.mean(axis=0) for n, z in standardised(tables, model).items() if len(z)}
     assert {names[number] for number in found["samples"]} == set(means)
+    assert found["without"] == len(names) - len(means) > 0
     for i, one in enumerate(found["samples"]):
         for j, other in enumerate(found["samples"]):
             gap = means[names[one]] - means[names[other]]
@@ -200,13 +203,21 @@ def test_the_table_of_tasks_has_the_numbers_of_their_statistics(made, finished_r
 
 
 def test_multiqc_gets_the_same_counts(made, data):
-    general, losses = (
+    general, losses, verdicts = (
         json.loads((made / "multiqc" / f"virembed_{name}_mqc.json").read_text())
-        for name in ("general", "losses")
+        for name in ("general", "losses", "verdicts")
     )
     for name, sample in by_name(data).items():
+        assert verdicts["data"][name]["state"] == sample["state"]
         assert general["data"][name]["rows"] == sample["counts"]["rows"]
         assert losses["data"][name]["records_too_short"] == (1 if name == "reads" else 0)
+
+
+def test_what_a_file_is_called_is_no_html_in_multiqc(data, tmp_path):
+    broken = failed_sample("x", "x.h5", "<b>.h5: cut short, or damaged")
+    write_multiqc(tmp_path, data | {"samples": [broken]})
+    table = json.loads((tmp_path / "virembed_verdicts_mqc.json").read_text())
+    assert table["data"]["x"]["verdict"] == "failed: &lt;b&gt;.h5: cut short; or damaged"
 
 
 def test_small_samples_are_taken_whole_and_the_rest_is_shared():

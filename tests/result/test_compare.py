@@ -53,6 +53,7 @@ def test_the_order_of_the_records_does_not_matter(made, tmp_path, tiny_weights, 
     assert (found.only_first, found.only_second) == (0, 0)
     assert all(model.num_equal == model.num_rows > 0 for model in found.models)
     assert found.agree(1 - 1e-6)
+    assert found.identical
 
 
 def test_rows_of_one_file_only_are_counted_and_make_a_difference(
@@ -63,6 +64,7 @@ def test_rows_of_one_file_only_are_counted_and_make_a_difference(
     assert found.only_first == 0
     with h5py.File(made) as file:
         ids = file["obs/row_id"].asstr()[:]
+    assert not found.identical
     assert found.only_second == sum(name.startswith("r2_") for name in ids) > 0
     assert call("compare", fewer, made) == 1
     assert "DIFFERENT" in capsys.readouterr().err
@@ -74,7 +76,9 @@ def test_the_row_that_differs_most_is_named(made, tmp_path):
         row = int(np.flatnonzero(file["obs/has_esm2"][:])[1])
         file["obsm/X_esm2"][row] = -file["obsm/X_esm2"][row]
         name = file["obs/row_id"].asstr()[row]
-    esm2, dnaberts = compare_results(made, Path(other)).models
+    found = compare_results(made, Path(other))
+    esm2, dnaberts = found.models
+    assert not found.identical
     assert (esm2.worst, esm2.num_rows - esm2.num_equal) == (name, 1)
     assert esm2.min_cosine == pytest.approx(-1, abs=1e-6)
     assert dnaberts.num_equal == dnaberts.num_rows

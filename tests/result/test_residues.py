@@ -164,7 +164,10 @@ def test_it_is_not_taken_for_a_result(finished: Sample, tmp_path: Path, capsys):
     ]
     for command in commands:
         assert call(*command) == 7
-        assert f"{path}: no result file, but virembed.residues/1" in capsys.readouterr().err
+        assert (
+            f"{path}: not a result file, its format is virembed.residues/1"
+            in capsys.readouterr().err
+        )
     results = tmp_path / "results"
     for source in (finished.result, path, finished.home / "S.summary.json"):
         results.mkdir(exist_ok=True)
@@ -229,7 +232,7 @@ def lengthen(path: Path) -> None:
         (Path.unlink, "S.esm2.00001 is missing"),
         (lambda p: shutil.copy(p, p.with_name("twice.residues.h5")), "is there 2 times"),
         (lambda p: shutil.copy(p.with_name(FIRST), p), "S.esm2.00001 is missing"),
-        (lambda p: shutil.copy(p.with_name("S.esm2.00001.shard.h5"), p), "not residues of format"),
+        (lambda p: shutil.copy(p.with_name("S.esm2.00001.shard.h5"), p), "not a file of residues"),
         (lambda p: p.write_bytes(p.read_bytes()[:-200]), "no readable file of residues"),
         (lambda p: p.write_bytes(p.read_bytes()[:-10]), "cut short"),
         (lambda p: p.write_bytes(p.read_bytes()[:1000]), "no readable file of residues"),

@@ -154,6 +154,18 @@ def test_verify_info_and_export_know_the_types(name, request, capsys, tmp_path):
     assert sum(map(len, exported)) == len(kept)
 
 
+@pytest.mark.parametrize("name", ["contigs", "proteins"])
+def test_the_mean_of_a_whole_record_is_its_vector(name, request, tmp_path):
+    sample = request.getfixturevalue(name)
+    out = tmp_path / "means.h5"
+    assert call("export", sample.result, "--format", "records", "--out", out) == 0
+    assert call("verify", out) == 0
+    with h5py.File(out) as means, h5py.File(sample.result) as file:
+        for model in ("X_esm2", "X_dnaberts"):
+            assert np.array_equal(means[f"obsm/{model}"], file[f"obsm/{model}"], equal_nan=True)
+        assert means["obs/record_id"].asstr()[:].tolist() == file["obs/row_id"].asstr()[:].tolist()
+
+
 def test_samples_of_one_type_can_be_merged_and_others_not(
     contigs: Sample, proteins: Sample, tmp_path, capsys
 ):

@@ -10,7 +10,8 @@ import h5py
 from virembed.errors import UsageError
 from virembed.h5 import open_complete
 
-FORMATS = ("npy", "parquet", "fp32", "protspace", "fasta")
+FORMATS = ("npy", "parquet", "fp32", "protspace", "fasta", "records")
+_WHOLE = {"fp32": "copies the whole file", "records": "averages all rows of a record"}
 
 
 @click.command(short_help="Write a result in another format.")
@@ -38,13 +39,12 @@ def export(file: Path, form: str, out: Path, rows: Path | None, proteins: Path |
     fp32       the same HDF5 file with float32 matrices, for MATLAB
     protspace  .parquetbundle for protspace.app: maps of the proteins
     fasta      proteins of the rows
+    records    mean vectors of each record, an HDF5 file that opens as AnnData
 
     parquet and protspace need pyarrow: pip install 'virembed[parquet]'.
     """
-    if form == "fp32" and rows:
-        raise UsageError(
-            "fp32 copies the whole file", "Leave out --rows, or choose npy or parquet."
-        )
+    if form in _WHOLE and rows:
+        raise UsageError(f"{form} {_WHOLE[form]}", "Leave out --rows, or choose npy or parquet.")
     remedy = "Give the SAMPLE.h5 of a finished run."
     with open_complete(file, kind="result file", remedy=remedy) as opened:
         try:
@@ -61,6 +61,11 @@ def export(file: Path, form: str, out: Path, rows: Path | None, proteins: Path |
 
 def _write(file: h5py.File, form: str, out: Path, ids: Path | None, proteins: Path | None) -> str:
     """Writes the file and says what is in it."""
+    if form == "records":
+        from virembed.export.records import export_records
+
+        found, without = export_records(file, out)
+        return f"{out}: {found:,} records; {without:,} without a row are left out"
     from virembed.export.rows import chosen_rows
 
     rows = chosen_rows(file, ids)

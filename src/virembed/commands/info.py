@@ -10,8 +10,9 @@ import click
 import h5py
 
 from virembed.errors import IncompleteError
-from virembed.h5 import RESULT, open_complete
+from virembed.h5 import open_complete
 from virembed.layout import MODELS, UNKNOWN, WINDOWS
+from virembed.residues import FORMAT as RESIDUES
 from virembed.residues import KIND, is_residues
 
 
@@ -20,8 +21,10 @@ from virembed.residues import KIND, is_residues
 def info(file: Path) -> None:
     """Show what is in a result FILE, or a file of residues, and how it was made."""
     remedy = "Give the SAMPLE.h5 of a finished run."
-    about, kind = (_residue_lines, KIND) if is_residues(file) else (_lines, RESULT)
-    with open_complete(file, kind=kind, remedy=remedy) as opened:
+    residues = is_residues(file)
+    about, kind = (_residue_lines, KIND) if residues else (_lines, "result file")
+    form = RESIDUES if residues else None
+    with open_complete(file, kind=kind, remedy=remedy, form=form) as opened:
         try:
             lines = list(about(file, opened))
         except Exception as error:  # noqa: BLE001 - damage may come up as any error of h5py

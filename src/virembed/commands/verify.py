@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from virembed.errors import IncompleteError
-from virembed.h5 import open_complete
+from virembed.export.records import FORMAT as RECORDS
+from virembed.export.records import verify_records
+from virembed.h5 import format_of, open_complete
 from virembed.residues import ResiduesInfo, is_residues, result_identity, verify_residues
 from virembed.verify import verify_result
 
@@ -19,6 +21,7 @@ def verify(files: tuple[Path, ...]) -> None:
 
     Recomputes every checksum and identity; ends with exit code 7 at the first file that fails.
     Residues that are given with the result of their sample are proven to belong to it.
+    Takes the mean vectors of records, too (export --format records).
     """
     results: list[Path] = []
     residues: list[tuple[Path, ResiduesInfo]] = []
@@ -29,6 +32,8 @@ def verify(files: tuple[Path, ...]) -> None:
             click.echo(
                 f"{file}: ok, {info.num_residues:,} residues of {info.num_proteins:,} proteins"
             )
+        elif format_of(file) == RECORDS:
+            click.echo(f"{file}: ok, {verify_records(file):,} records")
         else:
             click.echo(f"{file}: ok, {verify_result(file):,} rows")
             results.append(file)

@@ -18,6 +18,7 @@ import numpy as np
 
 from virembed import __version__
 from virembed.errors import IncompleteError, InputError, UsageError
+from virembed.h5 import format_of
 from virembed.layout import DNABERTS, MODELS
 from virembed.report.columns import HISTOGRAMS, bin_edges, read_columns, value_ranges
 from virembed.report.distances import sample_distances
@@ -33,7 +34,6 @@ from virembed.report.samples import (
 )
 from virembed.report.strips import NUM_RECORDS, longest_records, read_strips
 from virembed.report.tasks import SUFFIX, device_seconds, read_tasks
-from virembed.residues import is_residues
 
 MAP_POINTS = 20_000
 
@@ -47,8 +47,9 @@ def find_results(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
-            found += [inner for inner in inside if not is_residues(inner)]
+            files = [*path.glob(f"*{RESULT_SUFFIX}"), *path.glob(f"*/*{RESULT_SUFFIX}")]
+            # tables made of a result may lie beside it
+            found += [file for file in files if format_of(file) is None]
         else:
             found.append(path)
     if not found:

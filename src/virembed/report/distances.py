@@ -23,7 +23,8 @@ def sample_distances(moments: Mapping[int, Moments]) -> dict[str, Any] | None:
         moments: by number of the sample.
 
     Returns:
-        samples (numbers, in that order) and the matrix; None for fewer than two samples with rows.
+        samples (numbers, in that order) and the matrix; how many samples are left out because there
+        are too many, and how many are without a vector. None for fewer than two samples with one.
     """
     filled = {sample: part for sample, part in moments.items() if part.n}
     most = sorted(filled, key=lambda sample: (-filled[sample].n, sample))[:MAX_SAMPLES]
@@ -42,6 +43,7 @@ def sample_distances(moments: Mapping[int, Moments]) -> dict[str, Any] | None:
         "samples": [chosen[place] for place in order],
         "matrix": [[round(float(matrix[i, j]), 4) for j in order] for i in order],
         "left_out": len(filled) - len(chosen),
+        "without": len(moments) - len(filled),
     }
 
 

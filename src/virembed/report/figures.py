@@ -28,7 +28,7 @@ _LEFT, _TOP, _WIDTH, _HEIGHT = PLOT.values()
 _MAP_SIZE = 500
 _MANY_POINTS = 5000  # more of them are drawn smaller
 _NUMBERED_SAMPLES = 10  # a heat map of at most so many samples has numbers in its cells
-_MAX_NAME = 20
+_NAME_BEGIN, _NAME_END = 11, 8  # letters shown of a long name: names often begin, or end, alike
 
 
 def colour_class(kind: str, code: int) -> str:
@@ -131,11 +131,17 @@ def _interval(begin: float, end: float, histogram: Mapping[str, Any]) -> str:
     return f"{begin:,.0f}" if last <= begin else f"{begin:,.0f} to {last:,}"
 
 
+def heat_layout(number: int) -> dict[str, float]:
+    """Where the first cell of a heat map of so many samples begins, and the size of a cell."""
+    # 10: names at the side must not touch
+    return {"left": 170.0, "top": 18.0, "size": max(10.0, min(34.0, 300 / number))}
+
+
 def heat_map(distances: Mapping[str, Any], names: Sequence[str], title: str) -> Markup:
     """Distances between samples, numbered at the top as at the side."""
     samples, matrix = distances["samples"], distances["matrix"]
-    number, left, top = len(samples), 160.0, 18.0
-    size = max(10.0, min(34.0, 300 / number))  # 10: names at the side must not touch
+    number = len(samples)
+    left, top, size = heat_layout(number).values()
     width = left + max(size * number, 300) + 6
     picture = Picture(width, top + size * number + 6, label=title, kind="heat")
     values = [value for row in matrix for value in row]
@@ -151,16 +157,22 @@ def heat_map(distances: Mapping[str, Any], names: Sequence[str], title: str) -> 
     for place, sample in enumerate(samples):
         middle = (place + 0.5) * size
         text_size = "small" if size < 12 else ""
-        name = names[sample]
-        shown = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+        y = top + middle + 4
         picture.text(
-            left - 6, top + middle + 4, f"{shown}  {place + 1}", anchor="end", kind=text_size
+            left - 28, y, _shown(names[sample]), anchor="end", kind=f"name {text_size}".strip()
         )
+        picture.text(left - 6, y, str(place + 1), anchor="end", kind=text_size)
         if (place + 1) % every == 0:
             picture.text(left + middle, top - 5, str(place + 1), kind=text_size)
     if number <= _NUMBERED_SAMPLES:
         _cell_numbers(picture, matrix, left=left, top=top, size=size)
     return picture.done()
+
+
+def _shown(name: str) -> str:
+    """A name that fits beside a heat map."""
+    fits = len(name) <= _NAME_BEGIN + 1 + _NAME_END
+    return name if fits else f"{name[:_NAME_BEGIN]}…{name[-_NAME_END:]}"
 
 
 def _cell_numbers(

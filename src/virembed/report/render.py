@@ -250,6 +250,16 @@ def _numbers(data: Mapping[str, Any], note: str) -> str:
                 for colouring in chart["colourings"]
             ],
         },
+        "heats": [
+            {
+                "title": PANEL_TITLES[name],
+                "samples": found["samples"],
+                "matrix": packed([value for row in found["matrix"] for value in row]),
+                **figures.heat_layout(len(found["samples"])),
+            }
+            for name, found in data["distances"].items()
+            if found
+        ],
     }
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 

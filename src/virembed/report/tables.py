@@ -8,12 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from virembed.atomic import whole_file
 from virembed.layout import MODELS
-from virembed.report.samples import EMPTY, FAILED, loss_counts, losses_in_words, number_of
+from virembed.report.samples import (
+    EMPTY,
+    FAILED,
+    LOSSES,
+    OK,
+    loss_counts,
+    losses_in_words,
+    number_of,
+)
 
 Facts = Mapping[str, Any]
 Column = tuple[str, Callable[[Facts], Any]]
@@ -68,6 +77,13 @@ GPU_COLUMNS = (
 )
 
 
+_MQC_COLOURS = {
+    "pass": [{"s_eq": OK}],
+    "warn": [{"s_eq": LOSSES}, {"s_eq": EMPTY}],
+    "fail": [{"s_eq": FAILED}],
+}
+
+
 def write_summary(path: Path, data: Facts) -> None:
     """One line per sample."""
     header = [name for name, _ in SUMMARY_COLUMNS]
@@ -86,17 +102,29 @@ def write_gpu(path: Path, data: Facts) -> None:
 
 
 def write_multiqc(directory: Path, data: Facts) -> None:
-    """`virembed_general_mqc.json` and `virembed_losses_mqc.json`."""
+    """Custom content: general statistics, a table of verdicts, and bars of the losses.
+
+    MultiQC leaves out bars that are all zero; the verdicts are always there.
+    """
+    for content in (_mqc_general(data), _mqc_verdicts(data), _mqc_losses(data)):
+        with whole_file(directory / f"{content['id']}_mqc.json") as path:
+            path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _random_note(data: Facts) -> str:
+    return " Random weights: no biology in these vectors." if data["random"] else ""
+
+
+def _mqc_general(data: Facts) -> dict[str, Any]:
     filled = [sample for sample in data["samples"] if sample["counts"]]
-    notes = " Random weights: no biology in these vectors." if data["random"] else ""
-    general = {
+    return {
         "id": "virembed_general",
         "plot_type": "generalstats",
         "headers": {
-            "records": _header("Records", "Records in the input", "{:,.0f}"),
-            "records_without_rows": _header("Lost", "Records that gave no row", "{:,.0f}", "Reds"),
-            "rows": _header("Rows", f"Rows of the result file.{notes}", "{:,.0f}"),
-            "open_frames": _header("Frames", "Open frames, each with a protein", "{:,.0f}"),
+            "records": _header("Records", "Records in the input"),
+            "records_without_rows": _header("Lost", "Records that gave no row", "Reds"),
+            "rows": _header("Rows", f"Rows of the result file.{_random_note(data)}"),
+            "open_frames": _header("Frames", "Open frames, each with a protein"),
         },
         "data": {
             sample["name"]: {
@@ -108,22 +136,55 @@ def write_multiqc(directory: Path, data: Facts) -> None:
             for sample in filled
         },
     }
-    losses = {
+
+
+def _mqc_verdicts(data: Facts) -> dict[str, Any]:
+    return {
+        "id": "virembed_verdicts",
+        "section_name": "virembed: verdicts",
+        "description": f"What became of each sample.{_random_note(data)}",
+        "plot_type": "table",
+        "pconfig": {"id": "virembed_verdicts_table", "title": "virembed: verdicts"},
+        "headers": {
+            "state": {
+                "title": "State",
+                "description": "ok, losses, empty or failed",
+                "cond_formatting_rules": _MQC_COLOURS,
+            },
+            "verdict": {"title": "Verdict", "description": "Every loss, or why it failed"},
+        },
+        "data": {
+            sample["name"]: {"state": sample["state"], "verdict": _mqc_text(sample["verdict"])}
+            for sample in data["samples"]
+        },
+    }
+
+
+def _mqc_text(text: str) -> str:
+    """A text for a cell of MultiQC, where cells are HTML and a comma parts thousands."""
+    return escape(text, quote=False).replace(", ", "; ")
+
+
+def _mqc_losses(data: Facts) -> dict[str, Any]:
+    return {
         "id": "virembed_losses",
         "section_name": "virembed: losses",
         "description": "Records and windows that gave no row, and vectors that are missing."
-        + notes,
+        + _random_note(data),
         "plot_type": "bargraph",
-        "pconfig": {"id": "virembed_losses_plot", "title": "virembed: losses", "ylab": "Number"},
+        "pconfig": {
+            "id": "virembed_losses_plot",
+            "title": "virembed: losses",
+            "ylab": "Number",
+            "tt_decimals": 0,
+        },
         "categories": {count: {"name": meaning} for count, meaning in loss_counts()},
         "data": {
             sample["name"]: {count: sample["counts"][count] for count, _ in loss_counts()}
-            for sample in filled
+            for sample in data["samples"]
+            if sample["counts"]
         },
     }
-    for content in (general, losses):
-        with whole_file(directory / f"{content['id']}_mqc.json") as path:
-            path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def completion(data: Facts) -> str:
@@ -166,8 +227,9 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
 
 
-def _header(title: str, about: str, shown: str, scale: str = "Blues") -> dict[str, str]:
-    return {"title": title, "description": about, "format": shown, "scale": scale}
+def _header(title: str, about: str, scale: str = "Blues") -> dict[str, str]:
+    shown = {"namespace": "virembed", "title": title, "description": about}
+    return shown | {"format": "{:,.0f}", "scale": scale}
 
 
 def _write_tsv(path: Path, header: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:

@@ -88,6 +88,18 @@
     return String(Number(value.toPrecision(3)));
   }
 
+  // ---- the note beside what is pointed at ------------------------------------------------------
+  const tip = $(".tip");
+  function fillTip(title, lines, x, y) { // x, y: of what it is about, in the window
+    tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: title }),
+      ...lines.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
+    tip.style.display = "block";
+    tip.style.left = "0"; // or its width would depend on where it was before
+    const above = y - tip.offsetHeight - 12;
+    tip.style.left = `${Math.max(8, Math.min(x + 14, window.innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${above > 52 ? above : y + 16}px`;
+  }
+
   // ---- the map -----------------------------------------------------------------------------------
   const map = page.map;
   const kinds = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
@@ -105,7 +117,6 @@
     layouts: Object.fromEntries(Object.entries(panel.layouts).map(([name, xy]) => [name, { x: numbers(xy.x), y: numbers(xy.y) }])),
     zoom: 1, x: 0.5, y: 0.5, // magnification, and what is in the middle
   }));
-  const tip = $(".tip");
   let colouring = colourings[0];
   let layoutName = panels.some((panel) => panel.layouts.tsne) ? "tsne" : "pca";
   let pinned = false;
@@ -210,9 +221,6 @@
       ...Object.keys(points).filter((name) => name.startsWith("p_virus_") && !Number.isNaN(points[name][point]))
         .map((name) => `${name.replaceAll("_", " ")} ${points[name][point].toFixed(3)}`),
     ];
-    tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: rowId(point) }),
-      ...lines.map((text) => Object.assign(document.createElement("span"), { textContent: text })));
-    tip.style.display = "block";
     for (const each of panels) { // the same row in the other panel
       const there = each === panel ? index : each.points.indexOf(point);
       each.ring.style.display = there < 0 ? "none" : "block";
@@ -220,10 +228,7 @@
     }
     const frame = panel.canvas.getBoundingClientRect();
     const [x, y] = place(panel, index);
-    const left = Math.min(frame.left + x + 14, window.innerWidth - tip.offsetWidth - 8);
-    const above = frame.top + y - tip.offsetHeight - 12;
-    tip.style.left = `${Math.max(8, left)}px`;
-    tip.style.top = `${above > 52 ? above : frame.top + y + 16}px`;
+    fillTip(rowId(point), lines, frame.left + x, frame.top + y);
     panel.at = index;
     panel.canvas.setAttribute("aria-label", rowId(point));
   }
@@ -231,6 +236,7 @@
     tip.style.display = "none";
     pinned = false;
     panels.forEach((panel) => { panel.ring.style.display = "none"; });
+    heats.forEach(unframe);
   }
   function nearest(panel, x, y, accept) {
     let best = -1;
@@ -315,6 +321,92 @@
     all.addEventListener("click", () => zoomTo(panel, 0));
   }
 
+  // ---- similarity: which two samples a cell is of ----------------------------------------------
+  const heats = page.heats.map((heat, place) => ({
+    ...heat,
+    matrix: numbers(heat.matrix),
+    element: $$(".pairs")[place],
+    label: $$(".pairs")[place].getAttribute("aria-label"),
+  }));
+  let heldPair = null; // what the keyboard is at: [heat, row, column]
+  const distance = (heat, row, column) => heat.matrix[row * heat.samples.length + column];
+  function unframe(heat) {
+    $$(".frame", heat.element).forEach((element) => element.remove());
+    $$(".chosen", heat.element).forEach((text) => text.classList.remove("chosen"));
+  }
+  function frame(heat, row, column) { // the cell, and the way from both edges to it
+    unframe(heat);
+    const { left, top, size } = heat;
+    const x = left + column * size;
+    const y = top + row * size;
+    const svg = $("svg", heat.element);
+    for (const [kind, path] of [
+      ["frame", `M${left} ${y}H${x}M${left} ${y + size}H${x}M${x} ${top}V${y}M${x + size} ${top}V${y}`],
+      ["frame", `M${x - 1} ${y - 1}h${size + 2}v${size + 2}h${-size - 2}z`],
+      ["frame inner", `M${x} ${y}h${size}v${size}h${-size}z`],
+    ]) {
+      const element = document.createElementNS(svg.namespaceURI, "path");
+      element.setAttribute("class", kind);
+      element.setAttribute("d", path);
+      svg.append(element);
+    }
+    for (const place of [row, column]) $$("text.name", heat.element)[place].classList.add("chosen");
+  }
+  function showPair(heat, row, column) {
+    const [a, b] = [heat.samples[row], heat.samples[column]];
+    const [one, other] = [a, b].map((sample) => page.samples[sample].name);
+    const lines = [];
+    for (const each of heats) {
+      const [i, j] = [a, b].map((sample) => each.samples.indexOf(sample));
+      if (i < 0 || j < 0) { unframe(each); continue; }
+      lines.push(`${each.title}: distance ${distance(each, i, j).toFixed(3)}`);
+      frame(each, i, j);
+    }
+    const { element, left, top, size } = heat;
+    const svg = $("svg", element).getBoundingClientRect();
+    const scale = svg.width / $("svg", element).viewBox.baseVal.width;
+    const x = (left + (column + 0.5) * size) * scale;
+    fillTip(a === b ? one : `${one} and ${other}`, lines, svg.left + x, svg.top + (top + row * size) * scale);
+    element.setAttribute("aria-label", `${one} and ${other}. ${lines.join(". ")}`);
+    heat.at = [row, column];
+    return x;
+  }
+  function hold(heat, row, column) { // by the keyboard: what is out of view is scrolled to
+    const x = showPair(heat, row, column);
+    heldPair = [heat, row, column];
+    const { clientWidth, scrollLeft } = heat.element;
+    if (x < scrollLeft + 20 || x > scrollLeft + clientWidth - 20) {
+      heat.element.scrollLeft = x - clientWidth / 2;
+      showPair(heat, row, column);
+    }
+  }
+  for (const heat of heats) {
+    const { element, samples } = heat;
+    const point = (event) => {
+      const svg = $("svg", element).getBoundingClientRect();
+      const scale = svg.width / $("svg", element).viewBox.baseVal.width;
+      const [column, row] = [[event.clientX - svg.left, heat.left], [event.clientY - svg.top, heat.top]]
+        .map(([at, begin]) => Math.floor((at / scale - begin) / heat.size));
+      const inside = [row, column].every((place) => place >= 0 && place < samples.length);
+      heldPair = null;
+      if (inside) showPair(heat, row, column); else hideTip();
+    };
+    element.addEventListener("pointermove", point);
+    element.addEventListener("pointerdown", point);
+    element.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch" && !heldPair) hideTip(); });
+    element.addEventListener("focus", () => { if (element.matches(":focus-visible")) hold(heat, ...(heat.at || [0, 1])); });
+    element.addEventListener("blur", () => { heldPair = null; hideTip(); element.setAttribute("aria-label", heat.label); });
+    element.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (event.key === "Escape") { heldPair = null; hideTip(); }
+      if (!step) return;
+      event.preventDefault();
+      const [row, column] = heldPair ? heat.at.map((place, axis) => place + step[axis]) : heat.at || [0, 1];
+      const last = samples.length - 1;
+      hold(heat, ...[row, column].map((place) => Math.max(0, Math.min(last, place))));
+    });
+  }
+
   function drawLegend() {
     const legend = $("#legend");
     const codes = colouring.labels.map((_, code) => code);
@@ -341,6 +433,11 @@
       return item;
     }));
   }
+  for (const scrolled of [document, ...heats.map((heat) => heat.element)]) {
+    scrolled.addEventListener("scroll", () => {
+      if (heldPair) showPair(...heldPair); else hideTip();
+    }, { passive: true });
+  }
   if (panels.length) {
     $("#colour").addEventListener("change", (event) => {
       colouring = colourings[Number(event.target.value)];
@@ -354,7 +451,6 @@
       drawAll();
     });
     new ResizeObserver(drawAll).observe($(".panels"));
-    document.addEventListener("scroll", hideTip, { passive: true });
     drawLegend();
   }
 })();
