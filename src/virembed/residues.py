@@ -80,14 +80,13 @@ def join_residues(
         identity: of the shards of the sample, None where it has none.
 
     Raises:
-        IncompleteError: names every file that is missing, doubled, foreign, unreadable, or made
-            otherwise than its shard.
+        IncompleteError: names every file that is missing, doubled, foreign, or made otherwise than
+            its shard; or the first that cannot be read.
     """
     problems: list[str] = []
-    by_chunk: defaultdict[str, list[ResidueShard]] = defaultdict(list)
-    for path in paths:
-        shard = read_residue_shard(path)
-        by_chunk[shard.chunk].append(shard)
+    by_chunk: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in paths:  # read twice, so that only one is in memory
+        by_chunk[read_residue_shard(path).chunk].append(path)
     lengths = manifest.item_lengths(ESM2.name)
     ordered: list[Path] = []
     starts = manifest.chunk_starts(ESM2.name)
@@ -95,11 +94,12 @@ def join_residues(
         name = chunk_name(manifest.sample, ESM2.name, number)
         candidates = by_chunk.pop(name, [])
         if len(candidates) == 1:
-            ordered.append(candidates[0].path)
+            ordered += candidates
             keys = manifest.item_keys(ESM2.name, first, stop)
-            problems += _problems(candidates[0], keys, lengths[first:stop], identity)
+            shard = read_residue_shard(candidates[0])
+            problems += _problems(shard, keys, lengths[first:stop], identity)
         elif candidates:
-            names = ", ".join(candidate.path.name for candidate in candidates)
+            names = ", ".join(candidate.name for candidate in candidates)
             problems.append(f"{name} is there {len(candidates)} times ({names})")
         else:
             problems.append(f"{name} is missing")
@@ -183,8 +183,9 @@ def write_residues(
 def result_identity(result: h5py.File) -> str:
     """sha256 over the checksums of the ids and X_esm2 of a result file: it stays the same when
     columns are added, by `virembed classify` for one."""
-    stored = [result[f"uns/integrity/{name}"] for name in ("obs_row_id", "X_esm2")
-              if name in result["uns/integrity"]]  # fmt: skip
+    checksums = result["uns/integrity"]
+    # without a protein there is none of X_esm2
+    stored = [checksums[name] for name in ("obs_row_id", ESM2.obsm) if name in checksums]
     texts = [text for dataset in stored for text in dataset.asstr()[:]]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tests.models.packs import pack
+from tests.residues import assert_means
 from tests.steps import Weights
 from virembed.contracts import PackedTokens
 from virembed.engine.embed import embed_items
-from virembed.engine.pooling import mean_pool
+from virembed.engine.pooling import mean_pool, residue_states
 from virembed.models.fp8 import FP8
 from virembed.models.registry import load_encoder
 
@@ -65,13 +66,35 @@ def test_a_forward_pass_never_waits_for_the_gpu(cuda, tiny_weights, model, dtype
     loaded = load(tiny_weights, model, cuda, dtype)
     tokens = pack([torch.full((length,), 5) for length in (300, 90, 90, 7)])
     tokens = PackedTokens(tokens.ids.to(cuda), tokens.cu_seqlens.to(cuda), tokens.lengths)
-    mean_pool(loaded.encoder(tokens), tokens, skip=loaded.encoder.pool_skip)
+    skip = loaded.encoder.pool_skip
+    mean_pool(loaded.encoder(tokens), tokens, skip=skip)
     tokens.derived.clear()
     try:
         torch.cuda.set_sync_debug_mode("error")
-        mean_pool(loaded.encoder(tokens), tokens, skip=loaded.encoder.pool_skip)
+        hidden = loaded.encoder(tokens)
+        mean_pool(hidden, tokens, skip=skip)
+        residue_states(hidden, tokens, skip=skip, num_sequences=3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_residues_are_handed_over_once_and_their_means_are_the_vectors(cuda, tiny_weights) -> None:
+    loaded = load(tiny_weights, "esm2", cuda)
+    texts = texts_for("esm2", 300)
+    rows: dict[int, np.ndarray] = {}
+
+    def take(items, lengths, residues) -> None:
+        for item, own in zip(
+            items.tolist(), np.split(residues, np.cumsum(lengths))[:-1], strict=True
+        ):
+            assert item not in rows
+            rows[item] = own.copy()
+
+    result = embed(loaded, texts, cuda, residues=take)
+    assert np.array_equal(result.vectors, embed(loaded, texts, cuda).vectors)
+    assert [len(rows[item]) for item in range(300)] == [len(text) for text in texts]
+    for item in range(300):
+        assert_means(rows[item], result.vectors[item])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, FP8])
