@@ -4,9 +4,10 @@
         [--dnaberts-chunk-bp N]
 
 The models are the smallest there are ("micro"), so that what is timed is all but the models. OUTDIR
-keeps trace.tsv, the results, and projected.json: the estimate of the same sample with ESM-2 3B and
-DNABERT-S on an H200, for `benchmarks/overhead.py`. Printed: seconds and peak memory of each
-process, memory of the head process, files per task. The last line is the result as JSON.
+keeps trace.tsv, the results, and projected.DEVICE.json: the estimate of the same sample with ESM-2
+3B and DNABERT-S on an H200 and on an A100, for `benchmarks/overhead.py`. Printed: seconds and peak
+memory of each process, memory of the head process, files per task. The last line is the result as
+JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from virembed.workload import read_workloads
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTED = {"esm2": ESM2_SIZES["3B"], "dnaberts": DNABERTS_SIZES["base"]}
-DEVICE = "H200"
+DEVICES = ("H200", "A100")
 # Milliseconds and bytes in the trace; one task at a time, as one device has it.
 CONFIG = """\
 trace.raw = true
@@ -88,7 +89,7 @@ def run(home: Path, options: list[str]) -> tuple[float, HeadProcess]:
 
 
 def project(home: Path) -> None:
-    """Writes projected.json, what `virembed plan` says of the sample with the real models."""
+    """Writes what `virembed plan` says of the sample with the real models."""
     (workload,) = (home / "work").glob("*/*/*.split.json")
     cards = [
         WeightsInfo(
@@ -97,8 +98,9 @@ def project(home: Path) -> None:
         )
         for name, size in PROJECTED.items()
     ]  # fmt: skip
-    plan = make_plan(read_workloads(workload), cards=cards, rate=shipped_rate(DEVICE))
-    write_plan(plan, tsv=None, as_json=home / "projected.json")
+    for device in DEVICES:
+        plan = make_plan(read_workloads(workload), cards=cards, rate=shipped_rate(device))
+        write_plan(plan, tsv=None, as_json=home / f"projected.{device}.json")
 
 
 def by_process(trace: Path) -> dict[str, dict[str, Any]]:

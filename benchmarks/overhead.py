@@ -1,6 +1,6 @@
 """What the pipeline adds to the time on the device: a trace, held against a plan.
 
-    python benchmarks/overhead.py trace.tsv plan.json [--collect-s S] [--wall-s S]
+    python benchmarks/overhead.py trace.tsv plan.json [--collect-s S] [--wall-s S] [--processor]
 
 Of a run of one sample whose EMBED tasks ran one after the other (one device): seconds before the
 first of them, between them, and after the last, from the trace (with `trace.raw = true`). None of
@@ -13,6 +13,8 @@ and shown by itself.
     --collect-s  seconds of COLLECT with vectors of the real width (`benchmarks/collect.py`), where
                  the traced run had narrow ones
     --wall-s     seconds of the whole run, start and end of the engine included
+    --processor  seconds of a processor instead of those on the clock, for tasks that shared their
+                 cores with other programs
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Task:
     def __init__(self, row: dict[str, str]) -> None:
         self.name = row["process"].split(":")[-1]
         self.realtime_s = int(row["realtime"]) / 1000
+        self.cpu_s = self.realtime_s * float(row["%cpu"].rstrip("%")) / 100
         self.submit, self.start, self.complete = (
             int(row[column]) / 1000 for column in ("submit", "start", "complete")
         )
@@ -43,10 +46,8 @@ def covered(tasks: list[Task]) -> float:
     return total
 
 
-def parts_of(
-    tasks: list[Task], *, collect_s: float | None, wall_s: float | None
-) -> dict[str, float]:
-    """Seconds of each part of the overhead, all on the critical path."""
+def parts_of(tasks: list[Task], *, wall_s: float | None) -> dict[str, float]:
+    """Seconds on the clock of each part of the overhead, all on the critical path."""
     embed = [task for task in tasks if task.name.startswith("EMBED")]
     begin, end = min(t.submit for t in tasks), max(t.complete for t in tasks)
     first, last = min(t.start for t in embed), max(t.start + t.realtime_s for t in embed)
@@ -58,8 +59,6 @@ def parts_of(
     for name in ("COLLECT", "REPORT"):
         parts[name] = covered([task for task in after if task.name == name])
     parts["after the last EMBED: gaps"] = end - last - parts["COLLECT"] - parts["REPORT"]
-    if collect_s is not None:
-        parts["COLLECT"] = collect_s
     if wall_s is not None:
         parts["start and end of the engine"] = wall_s - (end - begin)
     return parts
@@ -71,6 +70,7 @@ def main() -> None:
     parser.add_argument("plan", type=Path)
     parser.add_argument("--collect-s", type=float)
     parser.add_argument("--wall-s", type=float)
+    parser.add_argument("--processor", action="store_true")
     arguments = parser.parse_args()
     with arguments.trace.open(newline="") as file:
         tasks = [Task(row) for row in csv.DictReader(file, delimiter="\t")]
@@ -79,7 +79,11 @@ def main() -> None:
     planned = sum(int(plan["total"][f"{name}_tasks"]) for name in plan["models"])
     start_s = plan["start_s"] * planned
     loop_s = sum(model["gpu_s"] for model in plan["models"].values()) - start_s
-    parts = parts_of(tasks, collect_s=arguments.collect_s, wall_s=arguments.wall_s)
+    parts = parts_of(tasks, wall_s=arguments.wall_s)
+    if arguments.processor:
+        parts |= {task.name: task.cpu_s for task in tasks if task.name in parts}
+    if arguments.collect_s is not None:
+        parts["COLLECT"] = arguments.collect_s
     for name, seconds in parts.items():
         print(f"{name:<48}{seconds:9.1f} s  {seconds / loop_s:6.2%}")
     overhead = sum(parts.values())

@@ -109,6 +109,7 @@ def test_the_random_tokenizer_is_of_the_published_kind() -> None:
 def test_the_sizes_are_those_of_the_published_models() -> None:
     table = {name: (s.num_layers, s.dim, s.num_heads) for name, s in ESM2_SIZES.items()}
     assert table == {
+        "micro": (1, 8, 1),
         "tiny": (4, 64, 4),
         "8M": (6, 320, 20),
         "35M": (12, 480, 20),
