@@ -149,8 +149,8 @@ def test_list_shows_directories_and_finds_damage(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["random", "esm2", "--size", "7B"], 2, "esm2 has no size '7B'. Sizes: tiny, 8M"),
-        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: tiny, base."),
+        (["random", "esm2", "--size", "7B"], 2, "esm2 has no size '7B'. Sizes: micro, tiny, 8M"),
+        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: micro, tiny, base."),
         (["convert", "nothing.pt"], 4, "nothing.pt: there is no such file"),
     ],
 )
