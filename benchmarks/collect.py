@@ -1,11 +1,12 @@
-"""How fast COLLECT is and how much memory it takes, at two sizes of a sample.
+"""How fast SPLIT and COLLECT are and how much memory they take, at several sizes of a sample.
 
-    python benchmarks/collect.py [--records 80000 240000] [--out results.json]
+    python benchmarks/collect.py [--records 80000 240000] [--dims 2560 768] [--out results.json]
 
-Random reads of 150 bp, cut by SPLIT; shards of random vectors of the width of the real models
-(2560 and 768), so that no model has to run. Memory that grows with the sample shows as a
-difference between the sizes, and is given per distinct sequence. Mapped pages of the shards are
-counted where the kernel counts them. The last line is the result as JSON.
+Reads of 150 bp of real genomes with errors (`reads.py`), cut by SPLIT; shards of random vectors of
+the width of the real models, so that no model has to run. Memory that grows with the sample shows
+as a difference between the sizes, and is given per distinct sequence; narrow vectors (`--dims`)
+show it at sizes whose result would not fit on the disk. Mapped pages of the shards are counted
+where the kernel counts them. The last line is the result as JSON.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import argparse
 import json
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from reads import write_reads
 
 from virembed import __version__
 from virembed.items import read_chunk
@@ -29,27 +32,38 @@ from virembed.layout import MODELS
 from virembed.shards import SUFFIX, ShardIdentity, ShardOrigin, write_shard
 from virembed.weights_info import WeightsInfo, write_info
 
-DIMS = {"esm2": 2560, "dnaberts": 768}
 CHUNK_LETTERS = {"esm2": 1_000_000, "dnaberts": 10_000_000}
 
 
-def make_sample(home: Path, num_records: int) -> None:
-    """Everything COLLECT reads."""
-    rng = random.Random(1)
-    with (home / "reads.fa").open("w") as file:
-        for number in range(num_records):
-            file.write(f">read{number}\n{''.join(rng.choices('ACGT', k=150))}\n")
+def timed(command: list[str]) -> dict[str, float]:
+    """Seconds and bytes of a program, which must be larger than this one: the kernel counts the
+    memory of who starts a program as its own."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - begin
+    assert status == 0
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return {"wall_s": wall_s, "cpu_s": cpu_s, "peak_bytes": usage.ru_maxrss * 1024}
+
+
+def run_split(home: Path) -> dict[str, float]:
+    """Seconds and bytes of one `virembed split`."""
     chunks = [
         f"--esm2-chunk-residues={CHUNK_LETTERS['esm2']}",
         f"--dnaberts-chunk-bp={CHUNK_LETTERS['dnaberts']}",
     ]
     command = [sys.executable, "-m", "virembed", "split", str(home / "reads.fa")]
-    subprocess.run([*command, "--sample=S", f"--out-dir={home}", *chunks], check=True)
+    return timed([*command, "--sample=S", f"--out-dir={home}", *chunks])
+
+
+def make_shards(home: Path, dims: dict[str, int]) -> None:
+    """What EMBED would have left."""
     (home / "shards").mkdir()
     vectors = np.random.default_rng(1)
     for model in MODELS:
         card = WeightsInfo(
-            model.name, "random", DIMS[model.name], 1, 1, 1, 1, {}, random=True,
+            model.name, "random", dims[model.name], 1, 1, 1, 1, {}, random=True,
             files={"model.safetensors": "0" * 64}, source={},
         )  # fmt: skip
         (home / model.name).mkdir()
@@ -72,52 +86,66 @@ def make_sample(home: Path, num_records: int) -> None:
             )  # fmt: skip
 
 
-def run_collect(home: Path) -> dict[str, float]:
+def run_collect(home: Path) -> dict[str, Any]:
     """Seconds, bytes and rows of one `virembed collect`."""
     outputs = [f"--{name}={home / name}" for name in ("out", "summary", "proteins")]
     weights = [f"--weights={home / model.name}" for model in MODELS]
     arguments = ["--manifest", str(home / "S.manifest.h5"), "--shards", str(home / "shards")]
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "virembed", "collect", *arguments, *weights, *outputs]
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - begin
-    assert status == 0
+    found = timed([sys.executable, "-m", "virembed", "collect", *arguments, *weights, *outputs])
     counts = json.loads((home / "summary").read_text())["accounting"]
     return {
-        "wall_s": wall_s,
-        "peak_bytes": usage.ru_maxrss * 1024,
+        **found,
         "rows": counts["rows"],
         "items": counts["esm2_unique"] + counts["dnaberts_unique"],
         "result_bytes": (home / "out").stat().st_size,
     }
 
 
+def apart(function: Callable[..., None], *arguments: object) -> None:
+    """Calls a function in a process of its own, so that its memory is not ours."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def shown(found: dict[str, float]) -> str:
+    return (
+        f"{found['wall_s']:.1f} s ({found['cpu_s']:.1f} s of a processor), "
+        f"peak {found['peak_bytes'] / 1e6:,.0f} MB"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--records", type=int, nargs=2, default=[80_000, 240_000])
+    parser.add_argument("--records", type=int, nargs="+", default=[80_000, 240_000])
+    parser.add_argument("--dims", type=int, nargs=2, default=[2560, 768], help="ESM-2, DNABERT-S")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     arguments = parser.parse_args()
-    results = []
+    dims = {model.name: dim for model, dim in zip(MODELS, arguments.dims, strict=True)}
+    results: list[dict[str, Any]] = []
     for num_records in arguments.records:
         with tempfile.TemporaryDirectory() as directory:
-            # by another process: the kernel counts the memory of who starts a process as its own
-            maker = multiprocessing.get_context("spawn").Process(
-                target=make_sample, args=(Path(directory), num_records)
-            )
-            maker.start()
-            maker.join()
-            assert maker.exitcode == 0
-            result = run_collect(Path(directory))
-        results.append(result)
+            home = Path(directory)
+            apart(write_reads, home / "reads.fa", num_records)
+            split = run_split(home)
+            apart(make_shards, home, dims)
+            result = run_collect(home)
+        results.append({"records": num_records, **result, "split": split})
         print(
-            f"{result['rows']:>9,.0f} rows {result['result_bytes'] / 1e6:9,.0f} MB in "
-            f"{result['wall_s']:6.1f} s, peak {result['peak_bytes'] / 1e6:,.0f} MB"
+            f"{result['rows']:>9,.0f} rows, {result['items']:,.0f} items, "
+            f"{result['result_bytes'] / 1e6:,.0f} MB; "
+            f"SPLIT {shown(split)}; COLLECT {shown(result)}",
+            flush=True,
         )
-    small, large = results
-    growth = (large["peak_bytes"] - small["peak_bytes"]) / (large["items"] - small["items"])
-    print(f"peak memory grows by {growth:.0f} bytes per distinct sequence")
+    growth = {}
+    num_items = results[-1]["items"] - results[0]["items"]
+    for name, peaks in {
+        "split": [result["split"]["peak_bytes"] for result in results],
+        "collect": [result["peak_bytes"] for result in results],
+    }.items():
+        growth[name] = (peaks[-1] - peaks[0]) / num_items if num_items else 0.0
+        print(f"peak memory of {name} grows by {growth[name]:.0f} bytes per distinct sequence")
     text = json.dumps({"command": " ".join(sys.argv), "results": results, "growth_bytes": growth})
     if arguments.out:
         arguments.out.write_text(text + "\n")

@@ -5,13 +5,14 @@
 Runs main.nf as stubs (`-stub-run`: every task of the real flow, with nothing computed in it) for
 sheets of growing length, three records a sample. Reported for each: tasks, seconds, the largest
 resident memory of the Java process, processor seconds per task of that process and of the tasks,
-files in the work directory per task. Growth faster than the number of tasks would show as rising
-seconds per task. The last line is the result as JSON.
+seconds per task in each quarter of the run, files in the work directory per task. Growth faster
+than the number of tasks would show as rising seconds per task. The last line is the result as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,17 @@ def lay_out(home: Path, num_samples: int) -> None:
     (home / "samples.csv").write_text("sample,fasta\n" + "".join(rows))
 
 
+def seconds_per_task(trace: Path) -> list[float]:
+    """Of each quarter of the tasks, in the order in which they ended."""
+    with trace.open(newline="") as file:
+        ends = sorted(
+            datetime.fromisoformat(row["complete"]).timestamp()
+            for row in csv.DictReader(file, delimiter="\t")
+        )
+    size = len(ends) // 4
+    return [round((ends[(n + 1) * size - 1] - ends[n * size]) / size, 4) for n in range(4)]
+
+
 def measure(num_samples: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
@@ -91,12 +104,14 @@ def measure(num_samples: int) -> dict[str, Any]:
         # the head process is waited for like the tasks it had waited for
         all_s = after.children_user + after.children_system
         all_s -= before.children_user + before.children_system
+        quarters = seconds_per_task(home / "trace.txt")
         num_tasks = len((home / "trace.txt").read_text().splitlines()) - 1
         num_files = sum(len(files) for _, _, files in os.walk(home / "work"))
     return {
         "samples": num_samples,
         "tasks": num_tasks,
         "wall_s": round(wall_s, 1),
+        "wall_s_per_task_by_quarter": quarters,
         "head_peak_mb": round(head.peak_bytes / 1e6),
         "head_cpu_s_per_task": round(head.cpu_s / num_tasks, 4),
         "tasks_cpu_s_per_task": round((all_s - head.cpu_s) / num_tasks, 4),
@@ -112,7 +127,7 @@ def main() -> None:
     results = []
     for number in arguments.samples:
         results.append(measure(number))
-        print(json.dumps(results[-1]))
+        print(json.dumps(results[-1]), flush=True)
     text = json.dumps({"command": " ".join(sys.argv), "runs": results})
     if arguments.out:
         arguments.out.write_text(text + "\n")

@@ -109,6 +109,7 @@ def test_the_random_tokenizer_is_of_the_published_kind() -> None:
 def test_the_sizes_are_those_of_the_published_models() -> None:
     table = {name: (s.num_layers, s.dim, s.num_heads) for name, s in ESM2_SIZES.items()}
     assert table == {
+        "micro": (1, 8, 1),
         "tiny": (4, 64, 4),
         "8M": (6, 320, 20),
         "35M": (12, 480, 20),
@@ -148,8 +149,8 @@ def test_list_shows_directories_and_finds_damage(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["random", "esm2", "--size", "7B"], 2, "esm2 has no size '7B'. Sizes: tiny, 8M"),
-        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: tiny, base."),
+        (["random", "esm2", "--size", "7B"], 2, "esm2 has no size '7B'. Sizes: micro, tiny, 8M"),
+        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: micro, tiny, base."),
         (["convert", "nothing.pt"], 4, "nothing.pt: there is no such file"),
     ],
 )

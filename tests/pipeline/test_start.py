@@ -10,6 +10,7 @@ from .launch import ENVIRONMENT, ROOT
 
 pytestmark = pytest.mark.pipeline
 
+SCALE = (ROOT / "docs" / "scale.md").read_text()
 HIDDEN = {"trace_suffix", "gpu_doctor"}
 
 
@@ -61,6 +62,15 @@ def test_stubs_run_the_whole_flow_without_python_packages(prepared):
         "REPORT",
     }
     assert (prepared.home / "out" / "lambda" / "lambda.summary.json").exists()
+
+
+def test_work_files_are_gone_after_a_run_that_was_told_to_clean_up(prepared):
+    (advice,) = re.findall(r"```groovy\n(cleanup = .*?)```", SCALE, re.DOTALL)
+    (prepared.home / "site.config").write_text(advice)
+    run = prepared.run(*prepared.arguments, "-stub-run", "-c", "site.config")
+    assert run.returncode == 0, run.output
+    assert not list((prepared.home / "work").rglob(".command.sh"))
+    assert (prepared.home / "out" / "lambda" / "lambda.h5").is_file()
 
 
 def test_lint_finds_neither_errors_nor_warnings():

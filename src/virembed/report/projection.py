@@ -117,6 +117,7 @@ def _tsne(reduced: Floats) -> Floats:
     among them are (median). A fit of 20,000 rows would take minutes.
     """
     import openTSNE  # noqa: PLC0415
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415
 
     components = np.ascontiguousarray(reduced, dtype=np.float64)
     step = -(-len(components) // FIT_ROWS)
@@ -126,9 +127,12 @@ def _tsne(reduced: Floats) -> Floats:
         n_jobs=1,  # sums over threads come out in any order
         random_state=SEED,
     )
-    fitted = model.fit(components[::step])
+    fitted = np.asarray(model.fit(components[::step]))
     layout = np.empty((len(components), 2), dtype=np.float32)
     if step > 1:
-        layout[:] = fitted.prepare_partial(components, initialization="median", k=NEIGHBOURS)
+        # all distances: sooner than an index of so few points, and exact
+        search = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute")
+        near = search.fit(components[::step]).kneighbors(components, return_distance=False)
+        layout[:] = np.median(fitted[near], axis=1)
     layout[::step] = fitted
     return layout
