@@ -5,10 +5,15 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST := $(BIN)/python -m pytest
 NEXTFLOW := tools/nextflow
 
-.PHONY: help demo test test-quick test-sites check docs format bench browser clean
+# what `make notebook` reads (files or patterns, a colon between them) and where it writes
+RESULTS ?= demo/results/*/*.h5
+OUT ?= demo/notebook
+
+.PHONY: help demo notebook test test-quick test-sites check docs format bench browser clean
 
 help:
 	@echo "make demo        the whole pipeline on real phage sequences, tiny random models, CPU"
+	@echo "make notebook    a map, neighbours and clusters of the demo's vectors, in demo/notebook"
 	@echo "make test        every test that needs no GPU"
 	@echo "make test-quick  the tests that do not start Nextflow"
 	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
@@ -42,12 +47,27 @@ help:
 
 # MultiQC, whose dependencies would change those of .venv
 .venv-multiqc/stamp: .venv/pyvenv.cfg tests/report/multiqc.txt
+	@echo "Installing MultiQC into .venv-multiqc (1.1 GB, about a minute)"
 	$(PYTHON) -m venv .venv-multiqc
 	.venv-multiqc/bin/python -m pip install --quiet --disable-pip-version-check -r tests/report/multiqc.txt
 	@touch $@
 
+# scanpy and what it needs, in versions that work together, for the notebook
+.venv-notebook/stamp: .venv/pyvenv.cfg docs/notebook/requirements.txt
+	@echo "Installing scanpy, FAISS and Jupyter into .venv-notebook (1.2 GB, about a minute)"
+	$(PYTHON) -m venv .venv-notebook
+	.venv-notebook/bin/python -m pip install --quiet --disable-pip-version-check -r docs/notebook/requirements.txt
+	@touch $@
+
 demo: .venv/run.stamp
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/demo
+
+# from standard input, so that the paths in RESULTS are those of this directory
+notebook: .venv-notebook/stamp
+	@mkdir -p "$(OUT)"
+	@VIREMBED_RESULTS="$(RESULTS)" VIREMBED_FIGURES="$(OUT)" .venv-notebook/bin/jupyter nbconvert --log-level ERROR --KernelManager.transport=ipc \
+		--execute --to html --stdin --output explore --output-dir "$(OUT)" <docs/notebook/explore.ipynb
+	@echo "Open $(abspath $(OUT))/explore.html in a browser; its figures and tables are beside it."
 
 # the only target that installs something outside of this directory: `make test` does so in CI only,
 # elsewhere the tests that need a browser are skipped where there is none
@@ -57,7 +77,8 @@ browser:
 		echo "No chromium could be installed: the tests of the report in a browser are skipped"
 
 # quick tests side by side; each Nextflow uses all cores by itself
-test: .venv/dev.stamp .venv-anndata-0.10/stamp .venv-multiqc/stamp $(if $(CI),browser)
+# with CI=1 also what needs a browser and environments of a gigabyte; skipped otherwise
+test: .venv/dev.stamp .venv-anndata-0.10/stamp $(if $(CI),browser .venv-multiqc/stamp .venv-notebook/stamp)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m "not pipeline and not site" -n auto
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PYTEST) -m pipeline
 
@@ -89,4 +110,4 @@ bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/split.py
 
 clean:
-	rm -rf .venv .venv-anndata-0.10 .venv-multiqc .engine demo build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-anndata-0.10 .venv-multiqc .venv-notebook .engine demo build .mypy_cache .ruff_cache .pytest_cache

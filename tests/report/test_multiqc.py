@@ -15,7 +15,7 @@ from tests.report.conftest import FinishedRun
 from virembed.report.samples import loss_counts
 
 MULTIQC = Path(__file__).parents[2] / ".venv-multiqc" / "bin" / "multiqc"
-pytestmark = pytest.mark.skipif(not MULTIQC.exists(), reason="`make test` installs MultiQC beside")
+pytestmark = pytest.mark.skipif(not MULTIQC.exists(), reason="`make test CI=1` installs MultiQC")
 COUNTS = {
     "records": "records_in",
     "rows": "rows",
