@@ -16,7 +16,7 @@ help:
 	@echo "make notebook    a map, neighbours and clusters of the demo's vectors, in demo/notebook"
 	@echo "make test        every test that needs no GPU"
 	@echo "make test-quick  the tests that do not start Nextflow"
-	@echo "make test-sites  the pipeline on a real Slurm and in real containers (root on Debian)"
+	@echo "make test-sites  the pipeline on a real Slurm and in real containers, results in R (root on Debian)"
 	@echo "make check       lint, types, architecture, lint of the pipeline"
 	@echo "make docs        the table of parameters in README.md, from nextflow_schema.json"
 	@echo "make browser     install chromium (root, Debian), for the tests of the report"

@@ -6,6 +6,12 @@
 #     esm2 <- read_vectors("S1.h5", "X_esm2", rows = which(rows$has_esm2))
 library(hdf5r)
 
+# All of a column. hdf5r cannot read text of which there is none, as in a sample without rows.
+read_column <- function(column) {
+  is_text <- inherits(column$get_type(), "H5T_STRING")
+  if (is_text && column$dims == 0) character(0) else column$read()
+}
+
 # A table of the file, with its ids as row names: of the rows, or of the records ("uns/records").
 read_table <- function(file, group = "obs") {
   file <- H5File$new(file, mode = "r")
@@ -14,14 +20,14 @@ read_table <- function(file, group = "obs") {
   columns <- h5attr(table, "column-order")
   values <- lapply(columns, function(name) {
     column <- table[[name]]
-    if (!inherits(column, "H5Group")) return(column$read())
+    if (!inherits(column, "H5Group")) return(read_column(column))
     # text that repeats is stored as numbers, from 0, into a list of what occurs
-    categories <- column[["categories"]]$read()
+    categories <- read_column(column[["categories"]])
     codes <- column[["codes"]]$read()
     factor(categories[replace(codes, codes < 0, NA) + 1], levels = categories)
   })
   names(values) <- columns
-  ids <- table[[h5attr(table, "_index")]]$read()
+  ids <- read_column(table[[h5attr(table, "_index")]])
   data.frame(values, row.names = ids, check.names = FALSE)
 }
 
@@ -36,7 +42,7 @@ read_vectors <- function(file, name = "X_esm2", rows = NULL) {
   file <- H5File$new(file, mode = "r")
   on.exit(file$close_all())
   stored <- file[["obsm"]][[name]]
-  ids <- file[["obs/row_id"]]$read()
+  ids <- read_column(file[["obs/row_id"]])
   if (is.null(rows)) rows <- seq_along(ids)
   if (length(rows) == 0) return(matrix(0, 0, stored$dims[1]))
   vectors <- t(stored[, rows, drop = FALSE])

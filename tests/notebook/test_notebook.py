@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import struct
+import subprocess
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from sklearn.manifold import trustworthiness
 
 from tests.documents import DOCS
-from tests.notebook.conftest import CONTIGS_EACH, NotebookRun, run_notebook
+from tests.notebook.conftest import CONTIGS_EACH, INSTALLED, NotebookRun, run_notebook
 
 NOTEBOOK = json.loads((DOCS / "notebook" / "explore.ipynb").read_text())
 NEIGHBOURS = 5
@@ -131,6 +133,13 @@ def test_results_of_other_weights_are_refused(genomes, other_weights, tmp_path):
     assert str(genomes) in run.done.stderr
     assert str(other_weights) in run.done.stderr
     assert not (tmp_path / "out" / "map.png").exists()
+
+
+def test_jupyter_is_there_to_open_it():
+    if not INSTALLED.exists():
+        pytest.skip("`make test` installs the environment of the notebook")
+    lab = [INSTALLED.parent / "bin" / "jupyter", "lab", "--version"]
+    subprocess.run(lab, check=True, capture_output=True)
 
 
 def test_the_notebook_is_kept_without_outputs():

@@ -37,6 +37,10 @@ stopifnot(identical(read_vectors("S1.h5", "X_dnaberts", 5), all[5, , drop = FALS
 stopifnot(identical(read_vectors("S1.h5", "X_dnaberts", c(9, 2)), all[c(9, 2), ]))
 stopifnot(identical(dim(read_vectors("S1.h5", rows = integer(0))), c(0L, ncol(all))))
 stopifnot(identical(dim(axes), c(nrow(esm2), 2L)))
+empty <- read_rows("empty.h5")
+stopifnot(identical(dim(empty), c(0L, ncol(rows))), identical(names(empty), names(rows)))
+stopifnot(identical(sapply(empty, class), sapply(rows, class)))
+stopifnot(identical(dim(read_vectors("empty.h5")), c(0L, ncol(all))))
 """
 
 
@@ -50,21 +54,22 @@ def rscript(tmp_path_factory):
     return up.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory, tiny_weights):
-    home = tmp_path_factory.mktemp("result")
-    sample = Sample(home, tiny_weights, "S1")
-    assert sample.split(DEMO / "lambda.fna.gz", DEMO / "NC_005816.fna.gz") == 0
+def make_result(home, weights, name, *files):
+    sample = Sample(home, weights, name)
+    assert sample.split(*files) == 0
     sample.embed()
     assert sample.collect() == 0
     return sample.result
 
 
-def test_r_reads_the_ids_columns_and_vectors_that_h5py_reads(rscript, result, tmp_path):
+def test_r_reads_the_ids_columns_and_vectors_that_h5py_reads(rscript, tiny_weights, tmp_path):
+    sequences = [DEMO / "lambda.fna.gz", DEMO / "NC_005816.fna.gz"]
+    (tmp_path / "nothing.fa").touch()
+    make_result(tmp_path, tiny_weights, "empty", tmp_path / "nothing.fa")
+    result = make_result(tmp_path, tiny_weights, "S1", *sequences)
     page = (DOCS / "notebook" / "README.md").read_text()
     (code,) = re.findall(r"```r\n(.*?)```", page, re.DOTALL)
     assert 'source("docs/' in code
-    (tmp_path / "S1.h5").symlink_to(result)
     (tmp_path / "page.R").write_text(code.replace('source("docs/', f'source("{ROOT}/docs/') + WRITE)
     done = subprocess.run(
         [rscript, "--vanilla", "page.R"],
