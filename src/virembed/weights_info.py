@@ -10,6 +10,7 @@ links point to):
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ CARD = "weights.json"
 TENSORS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 FORMAT = "virembed.weights/1"
+CARD_SHA256 = "card_sha256"
 
 # The models by the names they are published under: ours of `layout.MODELS`, Hugging Face repository
 PUBLISHED = {
@@ -82,15 +84,22 @@ class WeightsInfo:
 
 
 def write_info(directory: Path, info: WeightsInfo) -> None:
-    text = json.dumps({"format": FORMAT, **asdict(info)}, indent=2, sort_keys=True)
+    fields = {"format": FORMAT, **asdict(info)}
+    fields[CARD_SHA256] = _sha256(fields)
+    text = json.dumps(fields, indent=2, sort_keys=True)
     (directory / CARD).write_text(text + "\n")
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    """Of all other fields: a number of heads that was changed would fit the same tensors."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read_info(path: Path) -> WeightsInfo:
     """The card of a weights directory, or the card itself.
 
     Raises:
-        WeightsError: there is no card, or it is not one of ours.
+        WeightsError: there is no card, it is not one of ours, or it was altered.
     """
     card = path / CARD if path.is_dir() else path
     remedy = "Make the directory with `virembed weights convert`."
@@ -100,8 +109,11 @@ def read_info(path: Path) -> WeightsInfo:
         raise WeightsError(f"{card}: there is no such file", remedy) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise WeightsError(f"{card}: cannot be read ({error})", remedy) from None
-    if not isinstance(fields, dict) or fields.pop("format", None) != FORMAT:
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise WeightsError(f"{card}: not a weights card of format {FORMAT}", remedy)
+    if fields.pop(CARD_SHA256, None) != _sha256(fields):
+        raise WeightsError(f"{card}: altered since it was written, or of another release", remedy)
+    del fields["format"]
     try:
         info = WeightsInfo(**fields)
         if TENSORS not in info.files:
