@@ -1,7 +1,11 @@
-"""Identity cards: what the files of a directory are, as JSON beside them."""
+"""Identity cards: what the files of a directory are, as JSON beside them.
+
+A card has a checksum of itself: a number of heads that was changed would fit the same tensors.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,6 +15,7 @@ from typing import Any, TypeVar
 from virembed.errors import WeightsError
 
 Card = TypeVar("Card")
+CARD_SHA256 = "card_sha256"
 
 
 def write_card(path: Path, card: Any, *, form: str) -> None:
@@ -19,8 +24,14 @@ def write_card(path: Path, card: Any, *, form: str) -> None:
     Args:
         form: name and version of this kind of card.
     """
-    text = json.dumps({"format": form, **asdict(card)}, indent=2, sort_keys=True)
-    path.write_text(text + "\n")
+    fields = {"format": form, **asdict(card)}
+    fields[CARD_SHA256] = card_sha256(fields)
+    path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
+def card_sha256(fields: dict[str, Any]) -> str:
+    """The checksum of a card, of all its other fields."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def read_card(path: Path, make: Callable[..., Card], *, form: str, remedy: str) -> Card:
@@ -31,7 +42,7 @@ def read_card(path: Path, make: Callable[..., Card], *, form: str, remedy: str) 
         remedy: how to get such a card.
 
     Raises:
-        WeightsError: there is no card, or it is not one of ours.
+        WeightsError: there is no card, it is not one of ours, or it was altered.
     """
     try:
         fields = json.loads(path.read_text())
@@ -39,8 +50,11 @@ def read_card(path: Path, make: Callable[..., Card], *, form: str, remedy: str) 
         raise WeightsError(f"{path}: there is no such file", remedy) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})", remedy) from None
-    if not isinstance(fields, dict) or fields.pop("format", None) != form:
+    if not isinstance(fields, dict) or fields.get("format") != form:
         raise WeightsError(f"{path}: not a card of format {form}", remedy)
+    if fields.pop(CARD_SHA256, None) != card_sha256(fields):
+        raise WeightsError(f"{path}: altered since it was written, or of another release", remedy)
+    del fields["format"]
     try:
         return make(**fields)
     except (TypeError, KeyError, AttributeError) as error:

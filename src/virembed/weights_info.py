@@ -88,7 +88,7 @@ def read_info(path: Path) -> WeightsInfo:
     """The card of a weights directory, or the card itself.
 
     Raises:
-        WeightsError: there is no card, or it is not one of ours.
+        WeightsError: there is no card, it is not one of ours, or it was altered.
     """
     remedy = "Make the directory with `virembed weights convert`."
     card = path / CARD if path.is_dir() else path

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +69,25 @@ def test_one_changed_bit_is_found_by_the_checksum(weights: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"sha256 is .*, the card says"):
         verify_checksums(weights, info)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: card.update(num_heads=2 * card["num_heads"]),
+        lambda card: card["config"].update(token_dropout=False),
+        lambda card: card.update(random=not card["random"]),
+        lambda card: card.pop("card_sha256"),
+    ],
+    ids=["heads", "token dropout", "random", "no checksum"],
+)
+def test_a_changed_card_is_refused(weights: Path, change: Callable[[Any], object]) -> None:
+    path = weights / "weights.json"
+    card = json.loads(path.read_text())
+    change(card)
+    path.write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match=r"weights\.json: altered since it was written"):
+        load(weights, model="esm2")
 
 
 def test_the_loaded_encoder_says_what_it_is(weights: Path) -> None:
