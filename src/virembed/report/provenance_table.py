@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from virembed.layout import MODELS
+from virembed.layout import MODELS, NOTHING
 
 _TITLES = {
     "pipeline": "Program",
+    "type": "Type of sample",
     "windows": "Windows",
     **dict(zip((model.name for model in MODELS), ("ESM-2", "DNABERT-S"), strict=True)),
 }
@@ -48,4 +49,6 @@ def _words(key: str) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    return ("yes" if value else "no") if key == "random_weights" else str(value)
+    if key == "random_weights":
+        return "yes" if value else "no"
+    return NOTHING if value == -1 else str(value)
