@@ -40,12 +40,12 @@ workflow VIREMBED {
         .flatMap { csv -> csv.readLines().drop(1).collect { line -> cells(line) }.groupBy { row -> row[0] }.collect { sample, rows -> [sample, rows] } }
         .map { sample, rows -> tuple(sample, rows[0][2], rows.collect { row -> file(row[1], glob: false) }) }
 
-    // [sample, manifest, workload, [esm2 chunk, ...], [dnaberts chunk, ...]]
+    // [sample, type, manifest, workload, [esm2 chunk, ...], [dnaberts chunk, ...]]
     SPLIT(samples, rules)
     cut = options.plan_only ? channel.empty() : SPLIT.out
 
     MODELS(weights, store)
-    ESTIMATE(SPLIT.out.map { _sample, _manifest, workload, _proteins, _dna -> workload }, MODELS.out.cards, options)
+    ESTIMATE(SPLIT.out.map { _sample, _type, _manifest, workload, _proteins, _dna -> workload }, MODELS.out.cards, options)
     // No chunk is embedded before the device is proven, and that is no part of what a chunk is
     // embedded with. Where residues are not asked for, nothing of a task speaks of them.
     esm2 = MODELS.out.esm2.combine(ESTIMATE.out.proof)
@@ -54,13 +54,13 @@ workflow VIREMBED {
     dnaberts = MODELS.out.dnaberts.combine(ESTIMATE.out.proof).map { model, dir, _proof -> tuple(model, dir) }.first()
 
     // [sample, shard]
-    EMBED_ESM2(cut.flatMap { sample, _manifest, workload, proteins, _dna -> withWork(sample, workload, 'esm2', proteins) }, esm2)
-    EMBED_DNABERTS(cut.flatMap { sample, _manifest, workload, _proteins, dna -> withWork(sample, workload, 'dnaberts', dna) }, dnaberts)
+    EMBED_ESM2(cut.flatMap { sample, _type, _manifest, workload, proteins, _dna -> withWork(sample, workload, 'esm2', proteins) }, esm2)
+    EMBED_DNABERTS(cut.flatMap { sample, _type, _manifest, workload, _proteins, dna -> withWork(sample, workload, 'dnaberts', dna) }, dnaberts)
     shards = EMBED_ESM2.out.shard.mix(EMBED_DNABERTS.out.shard, EMBED_ESM2.out.residues)
 
     // [sample, [shard or residues, ...]] as soon as the last file of the sample is there; a sample
     // without any chunk goes round the grouping, which would lose it
-    counted = cut.map { sample, _manifest, _workload, proteins, dna -> tuple(sample, proteins.size() * (options.residues ? 2 : 1) + dna.size()) }
+    counted = cut.map { sample, _type, _manifest, _workload, proteins, dna -> tuple(sample, proteins.size() * (options.residues ? 2 : 1) + dna.size()) }
     grouped = counted
         .combine(shards, by: 0)
         .map { sample, num_files, made -> tuple(groupKey(sample, num_files), made) }
@@ -69,34 +69,31 @@ workflow VIREMBED {
     bare = counted.filter { _sample, num_files -> num_files == 0 }.map { sample, _num_files -> tuple(sample, []) }
 
     COLLECT(
-        cut.map { sample, manifest, _workload, _proteins, _dna -> tuple(sample, manifest) }.join(grouped.mix(bare)),
+        cut.map { sample, type, manifest, _workload, _proteins, _dna -> tuple(sample, type, manifest) }.join(grouped.mix(bare)),
         MODELS.out.cards,
         options.residues,
     )
 
-    results = COLLECT.out.result.map { sample, result, _summary, _proteins -> tuple(sample, result) }
+    collected = COLLECT.out.result.map { sample, type, result, _summary, _proteins -> tuple(sample, type, result) }
+    results = collected.map { sample, _type, result -> tuple(sample, result) }
     // of the results without scores, so that a classifier makes no means anew
     if (options.record_means) {
         RECORD_MEANS(results)
     }
     if (options.classifier) {
         // of records that were embedded whole there is nothing to classify
-        typed = samples.map { sample, type, _files -> tuple(sample, type) }.join(results).branch { _sample, type, _result ->
-            windows: type == 'windows'
-            whole: true
-        }
         CLASSIFY(
-            typed.windows.map { sample, _type, result -> tuple(sample, result) },
+            collected.filter { _sample, type, _result -> type == 'windows' }.map { sample, _type, result -> tuple(sample, result) },
             tuple(fingerprint(options.classifier), options.classifier),
             options.allow_random,
         )
         results = CLASSIFY.out
             .map { sample, result, _tables -> tuple(sample, result) }
-            .mix(typed.whole.map { sample, _type, result -> tuple(sample, result) })
+            .mix(collected.filter { _sample, type, _result -> type != 'windows' }.map { sample, _type, result -> tuple(sample, result) })
     }
 
     // all results of the run, and what the devices did; sorted, so that a resumed run finds its report
-    summaries = COLLECT.out.result.map { _sample, _result, summary, _proteins -> summary }
+    summaries = COLLECT.out.result.map { _sample, _type, _result, summary, _proteins -> summary }
     REPORT(
         results.map { _sample, result -> result }.mix(summaries).toSortedList { a, b -> a.name <=> b.name }.filter { files -> files },
         EMBED_ESM2.out.stats.mix(EMBED_DNABERTS.out.stats).toSortedList { a, b -> a.name <=> b.name },

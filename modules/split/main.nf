@@ -8,7 +8,7 @@ process SPLIT {
     val rules
 
     output:
-    tuple val(sample), path("${sample}.manifest.h5"), path("${sample}.split.json"), path('chunks/esm2/*.faa', arity: '0..*'), path('chunks/dnaberts/*.fna', arity: '0..*')
+    tuple val(sample), val(type), path("${sample}.manifest.h5"), path("${sample}.split.json"), path('chunks/esm2/*.faa', arity: '0..*'), path('chunks/dnaberts/*.fna', arity: '0..*')
 
     script:
     """
