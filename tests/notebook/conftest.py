@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import dnaio
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from tests.steps import DEMO, Sample, Weights, call, make_weights
 
 PAGE = DOCS / "notebook" / "README.md"
 INSTALLED = ROOT / ".venv-notebook" / "stamp"
+READS = 1000
 CONTIGS_EACH = 12
 CONTIG_BP = 900
 
@@ -70,8 +73,11 @@ def genomes(tmp_path_factory, tiny_weights: Weights) -> Path:
 
 @pytest.fixture(scope="session")
 def reads(tmp_path_factory, tiny_weights: Weights) -> Path:
-    files = [DEMO / "lambda_reads.fastq.gz"]
-    return make_result(tmp_path_factory.mktemp("n") / "reads", tiny_weights, "reads", *files)
+    home = tmp_path_factory.mktemp("n")
+    with dnaio.open(DEMO / "lambda_reads.fastq.gz") as reader:
+        records = [f">{record.name}\n{record.sequence}\n" for record in islice(reader, READS)]
+    (home / "reads.fa").write_text("".join(records))
+    return make_result(home / "reads", tiny_weights, "reads", home / "reads.fa")
 
 
 @pytest.fixture(scope="session")
