@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from virembed.cards import CARD_SHA256, card_sha256
 from virembed.classifier_info import ClassifierInfo, read_classifier_info, write_classifier_info
 from virembed.errors import WeightsError
 from virembed.weights_info import WeightsInfo, read_info, write_info
@@ -58,14 +59,17 @@ def test_a_card_is_read_as_it_was_written(card: Path):
     assert read(card.parent) == info
 
 
-def change(card: Path, **fields: Any) -> None:
+def altered(card: Path, **fields: Any) -> None:
+    """Other values under the old checksum."""
     card.write_text(json.dumps(json.loads(card.read_text()) | fields))
 
 
-def forget(card: Path, field: str) -> None:
-    content = json.loads(card.read_text())
-    del content[field]
-    card.write_text(json.dumps(content))
+def change(card: Path, **fields: Any) -> None:
+    """Other values, None for a field that is left out, and a checksum of them."""
+    content = json.loads(card.read_text()) | fields
+    kept = {name: value for name, value in content.items() if value is not None}
+    del kept[CARD_SHA256]
+    card.write_text(json.dumps({**kept, CARD_SHA256: card_sha256(kept)}))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,9 @@ def forget(card: Path, field: str) -> None:
         (lambda card: card.write_text('{"format"'), "cannot be read ("),
         (lambda card: card.write_text("[1]"), "not a card of format virembed."),
         (lambda card: change(card, format="virembed.other/1"), "not a card of format virembed."),
-        (lambda card: forget(card, "source"), "incomplete ("),
+        (lambda card: altered(card, random=True), "altered since it was written"),
+        (lambda card: altered(card, card_sha256=None), "altered since it was written"),
+        (lambda card: change(card, source=None), "incomplete ("),
         (lambda card: change(card, colour="red"), "incomplete ("),
         (lambda card: change(card, files={}, embeddings={}), "incomplete ("),
     ],

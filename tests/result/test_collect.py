@@ -146,7 +146,7 @@ def test_shards_of_other_weights_are_refused(copy: Sample, tmp_path: Path, capsy
 
 
 def test_a_shard_replaced_after_it_was_verified_is_not_read(copy: Sample, capsys, monkeypatch):
-    def replace(*_: object) -> None:
+    def replace(*_: object, **__: object) -> None:
         another = shutil.copy(copy.shards / SECOND, copy.home / "another")
         Path(another).replace(copy.shards / SECOND)
 
