@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.report.conftest import FinishedRun
+from tests.report.conftest import FinishedRun, finish
+from tests.steps import Sample, Weights
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -177,6 +178,22 @@ def test_pointing_at_a_dot_shows_the_id_of_its_row(visit, finished_run: Finished
     sample, row = tip.locator("span").first.inner_text().removeprefix("Sample ").split(", row ")
     with h5py.File(finished_run.result(sample)) as file:
         assert file["obs/row_id"].asstr()[int(row.replace(",", ""))] == by_key
+
+
+def test_a_whole_record_is_shown_under_its_own_id(visit, tiny_weights: Weights, tmp_path):
+    proteins = {f"my protein {n}".replace(" ", "_"): "MKLV" * (n + 2) for n in range(7)}
+    (tmp_path / "in.faa").write_text("".join(f">{n}\n{text}\n" for n, text in proteins.items()))
+    sample = Sample(tmp_path / "ours", tiny_weights, "ours")
+    sample.home.mkdir()
+    finish(sample, tmp_path, tmp_path / "in.faa", type="protein")
+    run = FinishedRun(tmp_path)
+    assert run.report(out=tmp_path / "report.html") == 0
+    page = visit(tmp_path / "report.html")
+    canvas = page.locator(".panel canvas").first
+    canvas.scroll_into_view_if_needed()
+    canvas.focus()
+    canvas.press("ArrowRight")
+    assert page.locator(".tip b").inner_text() in proteins
 
 
 def test_the_legend_hides_and_shows_and_follows_the_colouring(visit):

@@ -275,6 +275,8 @@ def packed(values: Sequence[float]) -> str:
     numbers = np.asarray(values)
     if numbers.dtype.kind == "f":
         kind = "f4"
+    elif numbers.size and numbers.min() < 0:
+        kind = "i4"
     else:
         largest = int(numbers.max()) if numbers.size else 0
         kind = "u1" if largest < 1 << 8 else "u2" if largest < 1 << 16 else "u4"

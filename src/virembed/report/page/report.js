@@ -102,7 +102,7 @@
 
   // ---- the map -----------------------------------------------------------------------------------
   const map = page.map;
-  const kinds = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f4: Float32Array };
+  const kinds = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, i4: Int32Array, f4: Float32Array };
   function numbers(coded) {
     const bytes = Uint8Array.from(atob(coded.slice(3)), (letter) => letter.charCodeAt(0));
     return new kinds[coded.slice(0, 2)](bytes.buffer);
