@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             traceback.print_exc()
         where = f"{error.filename}: " if error.filename else ""
         cause = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        _drop_unsaid()
         click.echo(f"ERROR {where}{cause}. Make room or correct the path.", err=True)
         sys.exit(1)
     except MemoryError as error:
@@ -123,3 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except click.Abort:
         sys.exit(130)
     sys.exit(0)
+
+
+def _drop_unsaid() -> None:
+    """Python would try text that standard output did not take again at exit, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
