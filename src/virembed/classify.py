@@ -38,7 +38,7 @@ from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
 from virembed.layout import DNABERTS, ESM2, MODELS, NOTHING, UNKNOWN, WINDOWS
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, Checksums, stored_bytes
-from virembed.verify import verify_written
+from virembed.verify import type_of, verify_written
 
 FRAMES_TEXT = "prediction_results.txt"
 WINDOWS_TEXT = "prediction_results_highestscore.csv"
@@ -112,7 +112,7 @@ def _plain(dataset: h5py.Dataset) -> str | int:
 
 
 def _require_fitting(path: Path, file: h5py.File, info: ClassifierInfo) -> None:
-    if (kind := file["uns/provenance/type"].asstr()[()]) != WINDOWS:
+    if (kind := type_of(file)) != WINDOWS:
         raise UsageError(
             f"{path}: is of type {kind}; {info.name} needs the DNA and the protein of open frames",
             "Give a result of the type windows.",

@@ -29,7 +29,7 @@ from virembed.manifest import LOST_TEXTS
 from virembed.provenance import README, flag_table
 from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE
-from virembed.verify import is_imported, verify_written
+from virembed.verify import is_imported, type_of, verify_written
 
 _REMEDY = "Give the SAMPLE.h5 of finished runs."
 # Of a model, what may differ between samples of one file: where and by what it was computed.
@@ -115,7 +115,7 @@ def _require_mergeable(paths: Sequence[Path], files: Sequence[h5py.File]) -> Non
 
 
 def _differences(one: h5py.File, other: h5py.File) -> Iterator[str]:
-    types = [_text(file["uns/provenance/type"]) for file in (one, other)]
+    types = [type_of(file) for file in (one, other)]
     if len(set(types)) > 1:
         yield f"type is {types[0]} and {types[1]}"
         return
@@ -269,7 +269,7 @@ class _Merger:
         }
         joined: dict[str, Any] = {
             "pipeline": f"merged by virembed {__version__}",
-            "type": _text(made[0]["type"]),
+            "type": type_of(self.parts[0].file),
             **({"origin": IMPORTED} if imported else {}),
             "input": inputs,
             **{

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
+from virembed.float16 import all_finite
 from virembed.h5 import STRING, format_of, new_large_file, open_complete, seal_problem
 from virembed.layout import ESM2, chunk_name
 from virembed.manifest import Manifest
@@ -41,7 +42,6 @@ result file is esm2/row[k]. Other rows with the same protein: obs/esm2_source_ro
 """
 KIND = "file of residues"
 _REMEDY = "Copy the file again, or run COLLECT again with -resume."
-_NOT_FINITE = 0x7C00  # bits of a float16 that are all set in infinity and NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def write_residues(
         for part in found.paths:
             with open_residue_shard(part) as (_, stored):
                 for block in stored.blocks():
-                    if (block.view("<u2") & _NOT_FINITE == _NOT_FINITE).any():
+                    if not all_finite(block):
                         raise IncompleteError(
                             f"{part}: a residue is not finite", "Embed its chunk again."
                         )

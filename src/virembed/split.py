@@ -149,7 +149,9 @@ class _Splitter:
         )
         sequences = list(numbers)
         length = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        cut = self.cut(sequences, np.where(self._is_lost(length) == OK, length, 0))
+        status = self._status(length)
+        cut = self.cut(sequences, np.where(status == OK, length, 0))
+        status[(status == OK) & ~cut.is_used] = EMPTY  # a protein of nothing but a stop sign
 
         copies = np.bincount(sequence_of, minlength=len(sequences))
         self._count(cut, copies)
@@ -167,7 +169,7 @@ class _Splitter:
             "length_bp": length,
             "num_windows": cut.num_windows,
             "num_closed_windows": cut.num_closed,
-            "status": self._status(length, cut),
+            "status": status,
         }
         self._add_records(
             batch, {name: column[sequence_of] for name, column in per_sequence.items()}, table
@@ -215,18 +217,13 @@ class _Splitter:
         if self.settings.type != WINDOWS:
             self.counts[f"{self.settings.type}s"] += int((status == OK).sum())
 
-    def _is_lost(self, length: Int64s) -> Int64s:
+    def _status(self, length: Int64s) -> Int64s:
         """Status of records by their length alone."""
         status = np.where(length == 0, EMPTY, OK)
         if self.settings.type != PROTEIN:
             status[(length > 0) & (length < self.settings.min_record_bp)] = TOO_SHORT
         if self.settings.type == CONTIG:
             status[length > self.settings.max_contig_bp] = TOO_LONG
-        return status
-
-    def _status(self, length: Int64s, cut: Cut) -> Int64s:
-        status = self._is_lost(length)
-        status[(status == OK) & ~cut.is_used] = EMPTY  # a protein of nothing but a stop sign
         return status
 
     def _lost(self, status: int, length: int) -> tuple[str, str, str]:

@@ -86,6 +86,11 @@ def is_imported(file: h5py.File) -> bool:
     return "origin" in made and made["origin"].asstr()[()] == IMPORTED
 
 
+def type_of(file: h5py.File) -> str:
+    """The type of the sample, one of `layout.TYPES`."""
+    return str(file["uns/provenance/type"].asstr()[()])
+
+
 def _shape_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]:
     for name in ("row_id", *OBS_COLUMNS, *_columns(file["obs"])):
         if len(_values(file[f"obs/{name}"])) != counts["rows"]:

@@ -14,6 +14,7 @@ from virembed.h5 import open_complete
 from virembed.layout import MODELS, UNKNOWN, WINDOWS
 from virembed.residues import FORMAT as RESIDUES
 from virembed.residues import KIND, is_residues
+from virembed.verify import type_of
 
 
 @click.command(short_help="Show what is in a result file.")
@@ -42,7 +43,7 @@ def _lines(path: Path, file: h5py.File) -> Iterator[str]:
     yield f"made by    {_text(made['pipeline'])}, schema {file.attrs['schema_version']}"
     yield f"input      {', '.join(made['input/names'].asstr()[:])}"
     yield f"records    {counts['records_in']:,}, of which without rows {_without_rows(counts):,}"
-    yield from _rows(_text(made["type"]), made["windows"], counts)
+    yield from _rows(type_of(file), made["windows"], counts)
     for model in MODELS:
         yield f"{model.obsm:<10} {_matrix(file, model.name, model.obsm, counts)}"
     for name, classifier in file["uns"].get("classifiers", {}).items():

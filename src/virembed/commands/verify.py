@@ -37,8 +37,9 @@ def verify(files: tuple[Path, ...]) -> None:
         else:
             click.echo(f"{file}: ok, {verify_result(file):,} rows")
             results.append(file)
-    for result in results:
-        _compare(result, residues)
+    if residues:
+        for result in results:
+            _compare(result, residues)
 
 
 def _compare(path: Path, residues: list[tuple[Path, ResiduesInfo]]) -> None:

@@ -26,6 +26,7 @@ from virembed.errors import IncompleteError
 from virembed.h5 import STRING, new_file, open_complete, open_sealed
 from virembed.layout import DNABERTS, ESM2, MODELS, PROTEIN, ModelSlot
 from virembed.result import BLOCK_ROWS, MATRIX_CHUNK_BYTES, MATRIX_ROWS
+from virembed.verify import type_of
 
 from .rows import Int64s
 
@@ -174,7 +175,7 @@ def _new_table(
 def _blocks(file: h5py.File) -> Iterator[_Records]:
     """All records with rows, at most `MATRIX_ROWS` at a time: so many sums are in memory."""
     table = file["uns/records"]
-    has_dna = file["uns/provenance/type"].asstr()[()] != PROTEIN
+    has_dna = type_of(file) != PROTEIN
     for start in range(0, len(table["record_id"]), MATRIX_ROWS):
         part = slice(start, start + MATRIX_ROWS)
         some = np.flatnonzero(table["n_rows"][part])

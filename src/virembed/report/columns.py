@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from virembed.layout import FRAME_NAMES, MODELS, PROTEIN
 from virembed.result import BLOCK_ROWS
+from virembed.verify import type_of
 
 NUM_BINS = 36
 FAR = 6.0  # an outlier is further from the median than this many robust standard deviations
@@ -53,7 +54,7 @@ HISTOGRAMS = (
 
 def value_blocks(file: h5py.File, name: str) -> Iterator[Numbers]:
     """The values of a histogram that exist, some at a time."""
-    if name == "record_bp" and file["uns/provenance/type"].asstr()[()] == PROTEIN:
+    if name == "record_bp" and type_of(file) == PROTEIN:
         return
     source = {"record_bp": "uns/records/length", "dna_bp": "obs/dna_end"}.get(name, f"obs/{name}")
     for start in range(0, len(file[source]), BLOCK_ROWS):
