@@ -19,14 +19,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from reads import write_reads
-from scale import HeadProcess
+from scale import HeadProcess, followed
 
 from virembed.layout import MODEL_NAMES
 from virembed.models.random_weights import DNABERTS_SIZES, ESM2_SIZES
@@ -66,26 +65,11 @@ def lay_out(home: Path, num_reads: int) -> None:
 def run(home: Path, options: list[str]) -> tuple[float, HeadProcess]:
     """Seconds of the run, and its head process."""
     weights = [f"--{model}_weights={home / model}" for model in MODEL_NAMES]
-    begin = time.perf_counter()
-    with (home / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(str(ROOT / "tools/nextflow"), "run", str(ROOT / "main.nf"), "-ansi-log", "false"),
-                *("-c", "one.config", "-with-trace", "trace.tsv", "--input", "samples.csv"),
-                *("--outdir", "results", *weights, *options),
-            ],
-            cwd=home,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        head = HeadProcess(process.pid)
-        head.start()
-        status = process.wait()
-    wall_s = time.perf_counter() - begin
-    head.join()
-    if status != 0:
-        sys.exit((home / "log.txt").read_text()[-2000:])
-    return wall_s, head
+    return followed(
+        home,
+        *("-c", "one.config", "-with-trace", "trace.tsv", "--input", "samples.csv"),
+        *("--outdir", "results", *weights, *options),
+    )
 
 
 def project(home: Path) -> None:

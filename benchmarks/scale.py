@@ -55,6 +55,27 @@ class HeadProcess(threading.Thread):
             time.sleep(0.2)
 
 
+def followed(home: Path, *options: str) -> tuple[float, HeadProcess]:
+    """Seconds of a run of main.nf in a directory, and its head process.
+
+    Ends the program with the log if the run fails.
+    """
+    launcher = (str(ROOT / "tools/nextflow"), "run", str(ROOT / "main.nf"), "-ansi-log", "false")
+    begin = time.perf_counter()
+    with (home / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [*launcher, *options], cwd=home, stdout=log, stderr=subprocess.STDOUT
+        )
+        head = HeadProcess(process.pid)
+        head.start()
+        status = process.wait()
+    wall_s = time.perf_counter() - begin
+    head.join()
+    if status != 0:
+        sys.exit((home / "log.txt").read_text()[-2000:])
+    return wall_s, head
+
+
 def lay_out(home: Path, num_samples: int) -> None:
     for name in ("esm2", "dnaberts"):
         (home / name).mkdir()
@@ -83,23 +104,13 @@ def measure(num_samples: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         lay_out(home, num_samples)
-        command = [
-            *(str(ROOT / "tools/nextflow"), "run", str(ROOT / "main.nf"), "-ansi-log", "false"),
+        options = [
             *("-stub-run", "-profile", "test", "--input", "samples.csv", "--outdir", "results"),
             *("--esm2_weights", "esm2", "--dnaberts_weights", "dnaberts"),
             *("-with-trace", "trace.txt"),
         ]
         before = os.times()
-        begin = time.perf_counter()
-        with (home / "log.txt").open("w") as log:
-            process = subprocess.Popen(command, cwd=home, stdout=log, stderr=subprocess.STDOUT)
-            head = HeadProcess(process.pid)
-            head.start()
-            status = process.wait()
-        wall_s = time.perf_counter() - begin
-        head.join()
-        if status != 0:
-            sys.exit((home / "log.txt").read_text()[-2000:])
+        wall_s, head = followed(home, *options)
         after = os.times()
         # the head process is waited for like the tasks it had waited for
         all_s = after.children_user + after.children_system

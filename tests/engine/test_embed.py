@@ -118,7 +118,7 @@ class Letters:
         return [np.array([self.ids.index(letter) for letter in text]) for text in sequences]
 
 
-def embed_marked(texts, encoder, tokens_per_pack=256, retries=(), name_of=None):
+def embed_marked(texts, encoder, tokens_per_pack=256, retries=(), name_of=None, residues=None):
     return embed_items(
         texts,
         encoder=encoder,
@@ -127,6 +127,7 @@ def embed_marked(texts, encoder, tokens_per_pack=256, retries=(), name_of=None):
         tokens_per_pack=tokens_per_pack,
         retries=retries,
         name_of=name_of,
+        residues=residues,
     )
 
 

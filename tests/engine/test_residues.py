@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.test_embed import CPU, Letters, Marked, marked_texts
+from tests.engine.test_embed import Letters, Marked, embed_marked, marked_texts
 from tests.models.packs import pack
 from tests.residues import assert_means
-from virembed.engine.embed import embed_items
 from virembed.engine.pooling import mean_pool, residue_states
 from virembed.errors import IncompleteError
 
@@ -38,15 +37,7 @@ class Received:
 
 def embed(texts, encoder, tokens_per_pack=256, retries=()):
     received = Received()
-    result = embed_items(
-        texts,
-        encoder=encoder,
-        tokenizer=Letters(),
-        device=CPU,
-        tokens_per_pack=tokens_per_pack,
-        retries=retries,
-        residues=received,
-    )
+    result = embed_marked(texts, encoder, tokens_per_pack, retries, residues=received)
     assert sorted(received.rows) == list(range(len(texts)))
     for item, rows in received.rows.items():
         assert_means(rows, result.vectors[item])
@@ -95,9 +86,7 @@ class LargeResidue(Ends):
 
 def test_a_residue_too_large_for_float16_is_never_written():
     texts = ["A" + "B" * 30 + "GA", "ABBA"]
-    plain = embed_items(
-        texts, encoder=LargeResidue(), tokenizer=Letters(), device=CPU, tokens_per_pack=64
-    )
+    plain = embed_marked(texts, LargeResidue(), tokens_per_pack=64)
     assert np.isfinite(plain.vectors).all()
     result, rows = embed(texts, LargeResidue(), retries=[Ends])
     assert result.flags.tolist() == [1, 0]
@@ -108,7 +97,7 @@ def test_a_residue_too_large_for_float16_is_never_written():
 
 def test_the_vectors_are_the_same_with_and_without():
     texts = long_texts()
-    alone = embed_items(texts, encoder=Ends(), tokenizer=Letters(), device=CPU, tokens_per_pack=256)
+    alone = embed_marked(texts, Ends())
     together, _ = embed(texts, Ends())
     assert np.array_equal(alone.vectors, together.vectors)
     assert np.array_equal(alone.num_tokens, together.num_tokens)
