@@ -85,6 +85,19 @@ class Run:
         return sorted(task.name for task in self.tasks if task.status != "CACHED")
 
 
+def complaints(program, *arguments, cwd):
+    """What a program of bin/ finds wrong, a line each; its exit code says whether there is any."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "bin" / program, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (2 if done.stderr else 0)
+    return done.stderr.splitlines()
+
+
 class Launch:
     """A directory that the pipeline is started in, again and again.
 

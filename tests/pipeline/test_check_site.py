@@ -1,26 +1,16 @@
 """bin/check_site.py by itself: images that are files."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from .launch import ROOT
+from .launch import complaints
 
 
 def check(directory, cpu_image, engine="apptainer"):
     (directory / "gpu.sif").touch()
     run = {"profiles": ["test", engine], "engine": engine, "images": [cpu_image, "gpu.sif"]}
-    done = subprocess.run(
-        [sys.executable, ROOT / "bin/check_site.py", json.dumps(run)],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == (2 if done.stderr else 0)
-    return done.stderr.splitlines()
+    return complaints("check_site.py", json.dumps(run), cwd=directory)
 
 
 @pytest.mark.parametrize("engine", ["apptainer", "singularity"])
