@@ -42,6 +42,7 @@ SENSE = [codon for codon in CODONS if codon not in ("TAA", "TAG", "TGA")]
 CONTIG_BP = 6000
 SAMPLE = "genes"
 WARM_BP = 600_000
+CACHE_DELAY_S = 3  # Nextflow writes its trace and its cache side by side
 CHUNK_RESIDUES, CHUNK_BP = 1_000_000, 6_000_000
 
 
@@ -144,16 +145,22 @@ class Pipeline:
             busy_percent=origin.monitor["busy_percent"],
         )
 
-    def kill_half_way(self, name: str, num_embeds: int) -> None:
-        """Starts a run and kills Nextflow, and nothing else, when half of the tasks are done."""
+    def kill_half_way(self, name: str, num_embeds: int) -> list[str]:
+        """Starts a run and kills Nextflow, and nothing else, when half of the tasks are done.
+
+        Returns the names of the EMBED tasks that must be in Nextflow's cache by then.
+        """
         process = self.start(name, None)
         trace = self.home / f"{name}.txt"
         while not trace.exists() or trace.read_text().count(":EMBED_") < num_embeds // 2:
             if process.poll() is not None:
                 sys.exit(f"the run that was to be killed ended with {process.returncode}")
             time.sleep(0.2)
+        killed_at = time.time()
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        tasks = self.read(name, 0).tasks
+        return [task.name for task in tasks if task.end < killed_at - CACHE_DELAY_S]
 
     def result(self, name: str) -> Path:
         return self.home / name / SAMPLE / f"{SAMPLE}.h5"
@@ -182,8 +189,7 @@ def check_same(pipeline: Pipeline, name: str) -> None:
 
 
 def kill_and_resume(pipeline: Pipeline, num_embeds: int) -> dict[str, Any]:
-    pipeline.kill_half_way("killed", num_embeds)
-    kept = [task.name for task in pipeline.read("killed", 0).tasks]
+    kept = pipeline.kill_half_way("killed", num_embeds)
     resumed = pipeline.run("killed", None, "-resume")
     repeated = sorted(set(kept) & set(resumed.executed))
     if repeated:

@@ -17,6 +17,7 @@ from tests.steps import assert_same_datasets
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 WAIT_S = 300
+CACHE_DELAY_S = 3
 
 # The oldest engine with its own parser, the strict parser, and the nextflow on the PATH as it is.
 ENGINES = {
@@ -71,6 +72,16 @@ class Task:
     @property
     def name(self):
         return f"{self.process} ({self.tag})" if self.tag != "-" else self.process
+
+    def is_kept(self, moment):
+        """Whether a run killed at this moment and resumed may not repeat the task.
+
+        Nextflow writes its trace and its cache side by side: what ended just before may be in the
+        first alone.
+        """
+        if self.status != "COMPLETED":
+            return False
+        return (Path(self.workdir) / ".exitcode").stat().st_mtime < moment - CACHE_DELAY_S
 
 
 @dataclass
@@ -142,6 +153,14 @@ class Launch:
     def finish(self, process):
         output = process.communicate(timeout=2 * WAIT_S)[0]
         return Run(process.returncode, output, self.trace())
+
+    def kill(self, process):
+        """SIGKILL of Nextflow; the run, and the names of the tasks that are not to be repeated."""
+        moment = time.time()
+        kill(process.pid)
+        run = self.finish(process)
+        assert run.returncode == -signal.SIGKILL
+        return run, {task.name for task in run.tasks if task.is_kept(moment)}
 
     def run(self, *arguments):
         return self.finish(self.start(*arguments))

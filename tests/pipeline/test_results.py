@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import h5py
 import numpy as np
@@ -105,16 +106,20 @@ def test_a_held_chunk_holds_its_own_sample_only_and_killed_for_good_is_all_that_
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_in_the_same_files(prepared, finished):
     process = prepared.start(*prepared.arguments)
+    held = prepared.task_process(HELD_COMMAND)
+    os.kill(held, signal.SIGSTOP)
 
-    def done():
-        return [t.name for t in prepared.trace() if "EMBED" in t.process and t.exit == "0"]
+    def finished_chunks():
+        embeds = [task for task in prepared.trace() if "EMBED" in task.process]
+        return [task.name for task in embeds if task.is_kept(time.time())]
 
-    kept = wait_for(done, "finished chunk")
-    kill(process.pid)
-    assert prepared.finish(process).returncode == -signal.SIGKILL
+    wait_for(finished_chunks, "finished chunk")
+    _killed, kept = prepared.kill(process)
+    kill(held)
+    assert any(name.startswith("EMBED") for name in kept)
     resumed = prepared.run(*prepared.arguments, "-resume")
     assert resumed.returncode == 0, resumed.output
-    assert not set(kept) & set(resumed.executed)
+    assert not kept & set(resumed.executed)
     assert_same_results(prepared, finished)
 
 
