@@ -4,8 +4,8 @@
 #
 #     tests/sites/containers_up.sh DIR VERSION     as root on Debian
 #
-# No registry is needed: the base image is Debian's minimal system with a copy of the Python that
-# runs, in place of python:3.12-slim. Containers have no network.
+# No registry is needed: the base image is Debian's minimal system with Debian's Python, in place of
+# python:3.12-slim. Containers have no network.
 set -euo pipefail
 [ $# = 2 ] || { echo "usage: $0 DIR VERSION" >&2; exit 2; }
 mkdir -p "$1"
@@ -13,7 +13,11 @@ dir=$(cd "$1" && pwd -P) version=$2
 root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd -P)
 log=$dir/up.log
 : >"$log"
-trap '[ $? = 0 ] || tail -30 "$log" >&2' EXIT
+failed() {
+    tail -30 "$log" >&2
+    "$root/tests/sites/containers_down.sh" "$dir" >&2
+}
+trap '[ $? = 0 ] || failed' EXIT
 
 lacking=()
 for package in docker.io mmdebstrap runc; do
@@ -45,19 +49,16 @@ if ! docker info >/dev/null 2>&1; then
     docker info >/dev/null 2>&1 || { tail -20 "$dir/dockerd.log" >&2; exit 1; }
 fi
 
-python=$(python3 -c 'import sys; print(sys.base_prefix)')
-number=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-base=localhost/python:$number-slim
-tar=$dir/base-$number.tar
+base=localhost/python:slim
+tar=$dir/base.tar
 if ! docker image inspect "$base" >/dev/null 2>&1; then
     [ -s "$tar" ] || {
-        TMPDIR=/dev/shm mmdebstrap --quiet --mode=root --variant=minbase \
-            --include=ca-certificates,netbase,tzdata,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libreadline8,libuuid1,libexpat1,libncursesw6 \
+        # pip may install into such an image as it may into python:3.12-slim
+        TMPDIR=/dev/shm mmdebstrap --quiet --mode=root --variant=minbase --include=ca-certificates,python3,python3-pip,libpython3-dev \
             --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/man/*' \
             --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-            --customize-hook="tar -C '$python' --exclude=test --exclude=idlelib --exclude=__pycache__ --exclude='lib/python$number/site-packages/*' -c bin/python$number bin/python3 bin/python lib include | tar -C \"\$1/usr/local\" -x --no-same-owner" \
             --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"; [ ! -f /etc/pip.conf ] || cp /etc/pip.conf "$1/etc/"' \
-            --customize-hook='chroot "$1" ldconfig; chroot "$1" /usr/local/bin/python3 -m ensurepip -U; ln -sf pip3 "$1/usr/local/bin/pip"' \
+            --customize-hook='rm "$1"/usr/lib/python3.*/EXTERNALLY-MANAGED' \
             --format=tar bookworm "$tar.partial" >>"$log" 2>&1
         mv "$tar.partial" "$tar"
     }
