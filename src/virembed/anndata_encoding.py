@@ -83,7 +83,7 @@ def new_matrix(
     chunk_bytes: int,
     dtype: str = "<f2",
 ) -> h5py.Dataset:
-    """A matrix of NaN in chunks just above `chunk_bytes`, no filter.
+    """A matrix of NaN in chunks of at least `chunk_bytes`, no filter.
 
     Rows that are never written take no space and read as NaN.
     """
@@ -95,9 +95,12 @@ def new_matrix(
 
 
 def matrix_chunk_rows(shape: tuple[int, int], *, chunk_bytes: int, dtype: str = "<f2") -> int:
-    """Rows of a chunk of `new_matrix`; a chunk takes its whole space once it has a row."""
+    """Rows of a chunk of `new_matrix`, a power of two if there are that many: blocks of rows then
+    are whole chunks. A chunk takes its whole space once it has a row.
+    """
     num_rows, width = shape
-    return min(num_rows, -(-chunk_bytes // (np.dtype(dtype).itemsize * width)))
+    chunk_rows = -(-chunk_bytes // (np.dtype(dtype).itemsize * width))
+    return min(num_rows, 1 << (chunk_rows - 1).bit_length())
 
 
 def new_containers(file: h5py.File, num_rows: int) -> None:

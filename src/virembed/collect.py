@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from virembed import __version__
 from virembed.accounting import accounting
+from virembed.ahead import ahead
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.h5 import new_file, require_space
@@ -35,12 +37,13 @@ from virembed.layout import (
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.residues import SampleResidues, join_residues, write_residues
-from virembed.result import BLOCK_ROWS, MATRIX_ROWS, ResultWriter, expected_bytes
+from virembed.result import BLOCK_ROWS, ResultWriter, expected_bytes
 from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
 
+PIECES_AHEAD = 2  # of vectors read while one is written
 _STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the frame
 
 
@@ -216,11 +219,14 @@ class _Collector:
         norms = np.full(len(items), np.nan, dtype=np.float32)
         present = np.flatnonzero(items >= 0)
         # rows with a vector are the first rows: block A for proteins, all or none for DNA
-        for first in range(0, len(present), MATRIX_ROWS):
-            rows = present[first : first + MATRIX_ROWS]
-            vectors = self.vectors[model.name].gather(items[rows])
-            norms[rows] = writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
-            self.written[model.name] += len(rows)
+        size = writer.piece_rows(model.obsm)
+        pieces = [present[first : first + size] for first in range(0, len(present), size)]
+        gather = self.vectors[model.name].gather
+        with ThreadPoolExecutor(1) as reading:
+            gathered = ahead((reading.submit(gather, items[rows]) for rows in pieces), PIECES_AHEAD)
+            for rows, vectors in zip(pieces, gathered, strict=True):
+                norms[rows] = writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
+                self.written[model.name] += len(rows)
         return norms
 
     def _write_records(self, writer: ResultWriter) -> None:

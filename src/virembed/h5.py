@@ -1,14 +1,14 @@
 """HDF5 as every file of ours is written: a temporary name until it is complete and on disk.
 
-    with new_file(path) as file: ...     path.*.partial → flush, complete = 1, check, seal, rename
-    with new_large_file(path) as large:  the same, its seal made while it is written
+    with new_file(path) as file: ...     path.*.partial → flush, complete = 1, seal, check, rename
+    with new_large_file(path) as large:  the same, with errors of the disk to be had on the way
     with open_complete(path) as file:    refuses what was not finished
     with open_sealed(path) as file:      refuses what was altered in a single bit, too
 
-A file whose writer was killed says complete = 0. The seal is the xxh3-128 hash of all bytes, behind
+A file whose writer was killed says complete = 0. The seal is an xxh3-128 hash of all bytes, behind
 the last one that HDF5 knows of, where no reader looks: HDF5 has checksums for most of its metadata,
-none for text, and may stumble over damage in any way. A large file has the hash of the hashes of
-its blocks, so that what is written from the first byte to the last is not read again for it.
+none for text, and may stumble over damage in any way. It is the hash of the hashes of blocks, so
+that what is written from the first byte to the last is not read again for it.
 
 No file is locked: nobody reads what has no name yet, and some file systems of clusters know no
 locks.
@@ -33,11 +33,10 @@ from virembed.errors import IncompleteError
 
 STRING = h5py.string_dtype("utf-8")
 COMPLETE = "complete"
-_SEAL = b"virembed xxh3 %s\n"
-_BLOCKS_SEAL = b"virembed tree %s\n"  # of the same length
+_SEAL = b"virembed tree %s\n"
 _SEAL_BYTES = len(_SEAL % bytes(32))
-_BLOCK_BYTES = 1 << 20
-_LARGE_BLOCK_BYTES = 1 << 23  # with a hash of its own in a large file
+_BLOCK_BYTES = 1 << 23  # with a hash of its own
+_READ_BYTES = 1 << 18  # at a time; stays in the cache of a core until it is hashed
 
 
 @contextmanager
@@ -49,11 +48,8 @@ def new_file(
     Args:
         check: proves the written file by reading it again, raises if it is not as it should be.
     """
-    with whole_file(path) as partial:
-        with _Disk(partial) as disk, _filled(disk) as file:
-            yield file
-        check(partial)
-        seal(partial)
+    with new_large_file(path, check=check) as large:
+        yield large.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +68,11 @@ class LargeFile:
 def new_large_file(
     path: Path, *, check: Callable[[Path], object] = lambda _: None
 ) -> Iterator[LargeFile]:
-    """As `new_file`; what is written in order is not read again for the seal."""
-    blocks = _Blocks()
+    """As `new_file`, for writers of hours."""
     with whole_file(path) as partial:
-        with _Disk(partial, blocks) as disk, _filled(disk) as file:
+        with _Disk(partial) as disk, _filled(disk) as file:
             yield LargeFile(file, disk.raise_error)
-        with partial.open("r+b") as raw:
-            num_bytes = partial.stat().st_size
-            sealed = _BLOCKS_SEAL % blocks.digest(raw, num_bytes)
-            raw.seek(num_bytes)
-            raw.write(sealed)
+        _append_seal(partial, disk.blocks)
         check(partial)
 
 
@@ -110,37 +101,44 @@ class _Blocks:
 
     def wrote(self, position: int, content: memoryview) -> None:
         while content:
-            number, offset = divmod(position, _LARGE_BLOCK_BYTES)
-            part = content[: _LARGE_BLOCK_BYTES - offset]
+            number, offset = divmod(position, _BLOCK_BYTES)
+            part = content[: _BLOCK_BYTES - offset]
             self._hashes.pop(number, None)
             if offset == 0:
                 self._begun, self._end = xxhash.xxh3_128(), position
             if position == self._end:
                 self._begun.update(part)
                 self._end += len(part)
-                if self._end % _LARGE_BLOCK_BYTES == 0:
+                if self._end % _BLOCK_BYTES == 0:
                     self._hashes[number], self._end = self._begun.digest(), -1
-            elif number == self._end // _LARGE_BLOCK_BYTES:  # not in order
+            elif number == self._end // _BLOCK_BYTES:  # not in order
                 self._end = -1
             position, content = position + len(part), content[len(part) :]
 
     def cut(self, size: int) -> None:
         """The file ends at `size` now."""
-        kept = size // _LARGE_BLOCK_BYTES
+        kept = size // _BLOCK_BYTES
         self._hashes = {number: value for number, value in self._hashes.items() if number < kept}
         self._end = -1
 
     def digest(self, file: BinaryIO, num_bytes: int) -> bytes:
         """Hash of the hashes of the blocks of the first bytes of a file, in hexadecimal."""
         whole = xxhash.xxh3_128()
-        for number, start in enumerate(range(0, num_bytes, _LARGE_BLOCK_BYTES)):
-            size = min(_LARGE_BLOCK_BYTES, num_bytes - start)
-            known = self._hashes.get(number) if size == _LARGE_BLOCK_BYTES else None
-            if known is None:
-                file.seek(start)
-                known = xxhash.xxh3_128_digest(file.read(size))
-            whole.update(known)
+        for number, start in enumerate(range(0, num_bytes, _BLOCK_BYTES)):
+            size = min(_BLOCK_BYTES, num_bytes - start)
+            known = self._hashes.get(number) if size == _BLOCK_BYTES else None
+            whole.update(known or _hash_of(file, start, size))
         return whole.hexdigest().encode()
+
+
+def _hash_of(file: BinaryIO, start: int, num_bytes: int) -> bytes:
+    """The hash of some bytes of a file, or of those that are left of it."""
+    digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(_READ_BYTES))
+    file.seek(start)
+    while num_bytes and (size := file.readinto(buffer[: min(num_bytes, _READ_BYTES)])):  # type: ignore[attr-defined]
+        digest.update(buffer[:size])
+        num_bytes -= size
+    return digest.digest()
 
 
 class _Disk(io.FileIO):
@@ -150,9 +148,10 @@ class _Disk(io.FileIO):
     of each, and may crash when the program ends.
     """
 
-    def __init__(self, path: Path, blocks: _Blocks | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
-        self._path, self._blocks = path, blocks
+        self.blocks = _Blocks()
+        self._path = path
         self._error: OSError | None = None
 
     def raise_error(self) -> None:
@@ -162,8 +161,7 @@ class _Disk(io.FileIO):
 
     def write(self, block: Any) -> int:
         left = memoryview(block).cast("B")
-        if self._blocks:
-            self._blocks.wrote(self.tell(), left)
+        self.blocks.wrote(self.tell(), left)
         try:
             while left and not self._error:
                 left = left[super().write(left) :]
@@ -172,8 +170,7 @@ class _Disk(io.FileIO):
         return len(block)
 
     def truncate(self, size: int | None = None) -> int:
-        if self._blocks:
-            self._blocks.cut(self.tell() if size is None else size)
+        self.blocks.cut(self.tell() if size is None else size)
         try:
             return super().truncate(size)
         except OSError as error:
@@ -182,9 +179,16 @@ class _Disk(io.FileIO):
 
 
 def seal(path: Path) -> None:
-    """Appends the hash of all bytes; opening the file for writing with HDF5 removes it."""
+    """Seals a file again: opening it for writing with HDF5 removes the seal it had."""
+    _append_seal(path, _Blocks())
+
+
+def _append_seal(path: Path, blocks: _Blocks) -> None:
     with path.open("r+b") as file:
-        file.write(_seal_of(file, path.stat().st_size))
+        num_bytes = path.stat().st_size
+        sealed = _SEAL % blocks.digest(file, num_bytes)
+        file.seek(num_bytes)
+        file.write(sealed)
 
 
 def seal_problem(path: Path) -> str | None:
@@ -197,27 +201,10 @@ def seal_problem(path: Path) -> str | None:
         num_bytes = path.stat().st_size - _SEAL_BYTES
         file.seek(max(num_bytes, 0))
         found = file.read()
-        file.seek(0)
-        if found.startswith(_start_of(_BLOCKS_SEAL)):
-            expected = _BLOCKS_SEAL % _Blocks().digest(file, num_bytes)
-        elif found.startswith(_start_of(_SEAL)):
-            expected = _seal_of(file, num_bytes)
-        else:
+        if not found.startswith(_SEAL.split(b"%")[0]):
             return "cut short, of another release, or written again by other software"
+        expected = _SEAL % _Blocks().digest(file, num_bytes)
     return None if found == expected else "altered since it was written"
-
-
-def _start_of(seal: bytes) -> bytes:
-    return seal.split(b"%")[0]
-
-
-def _seal_of(file: BinaryIO, num_bytes: int) -> bytes:
-    """The seal of the first bytes of a file, which is read up to there."""
-    digest = xxhash.xxh3_128()
-    while num_bytes > 0 and (block := file.read(min(num_bytes, _BLOCK_BYTES))):
-        digest.update(block)
-        num_bytes -= len(block)
-    return _SEAL % digest.hexdigest().encode()
 
 
 @contextmanager

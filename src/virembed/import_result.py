@@ -28,7 +28,7 @@ from virembed.h5 import new_file
 from virembed.layout import DNABERTS, ESM2, FRAMES, MODELS, Flag, ModelSlot
 from virembed.manifest import OK
 from virembed.provenance import README, flag_table, imported_provenance
-from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
+from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
 from virembed.shards import Vectors
 from virembed.verify import verify_written
@@ -239,8 +239,9 @@ class _Importer:
         position = self.scratch[model.name].position
         where = np.array([position[name] for name in self.rows.ids[part]], dtype=np.int64)
         norms = np.empty(len(where), dtype=np.float32)
-        for first in range(0, len(where), MATRIX_ROWS):
-            here = slice(first, first + MATRIX_ROWS)
+        size = self.writer.piece_rows(model.obsm)
+        for first in range(0, len(where), size):
+            here = slice(first, first + size)
             block = self.vectors[model.name].take(where[here])
             norms[here] = self.writer.write_vectors(model.obsm, part.start + first, block)
         return norms

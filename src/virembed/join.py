@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from virembed.ahead import ahead
 from virembed.errors import IncompleteError
 from virembed.float16 import all_finite
 from virembed.layout import MODELS, chunk_name
 from virembed.manifest import Manifest
 from virembed.shards import Shard, differing_fields, open_shard
 from virembed.weights_info import WeightsInfo
+
+SHARDS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class ItemVectors:
 def join_shards(
     manifest: Manifest, paths: Iterable[Path], cards: Mapping[str, WeightsInfo]
 ) -> dict[str, ItemVectors]:
-    """The vectors of each model. One shard is open at a time.
+    """The vectors of each model. A few shards are open at a time.
 
     Raises:
         IncompleteError: a shard is damaged; otherwise names every shard that is missing, doubled,
@@ -58,18 +62,14 @@ def join_shards(
     wider = {model.name: np.zeros(manifest.num_items(model.name), bool) for model in MODELS}
     num_tokens: Counter[str] = Counter()
     problems: list[str] = []
-    for path in paths:
-        with open_shard(path) as shard:
-            name = shard.origin.chunk
-            found[name].append(shard)
-            if name not in chunks:
-                problems.append(f"{name}: belongs to another sample or run")
-            elif wrong := list(_content_problems(shard, manifest, chunks[name])):
-                problems += wrong
-            else:
-                chunk = chunks[name]
-                wider[chunk.model][chunk.first : chunk.stop] = shard.flags > 0
-                num_tokens[chunk.model] += int(shard.num_tokens.sum())
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as pool:
+        reading = (pool.submit(_read, path, manifest, chunks) for path in paths)
+        for read in ahead(reading, SHARDS_AT_ONCE):
+            found[read.shard.origin.chunk].append(read.shard)
+            problems += read.problems
+            if chunk := read.chunk:
+                wider[chunk.model][chunk.first : chunk.stop] = read.wider
+                num_tokens[chunk.model] += read.num_tokens
     vectors: dict[str, ItemVectors] = {}
     for model in MODELS:
         names = [name for name, chunk in chunks.items() if chunk.model == model.name]
@@ -96,6 +96,28 @@ class _Chunk:
     model: str
     first: int
     stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A shard and what is wrong with it; if nothing is, its chunk, and of its items what
+    `ItemVectors` says of all."""
+
+    shard: Shard
+    problems: list[str]
+    chunk: _Chunk | None = None
+    wider: npt.NDArray[np.bool_] | None = None
+    num_tokens: int = 0
+
+
+def _read(path: Path, manifest: Manifest, chunks: Mapping[str, _Chunk]) -> _Read:
+    with open_shard(path) as shard:
+        chunk = chunks.get(shard.origin.chunk)
+        if not chunk:
+            return _Read(shard, [f"{shard.origin.chunk}: belongs to another sample or run"])
+        if problems := list(_content_problems(shard, manifest, chunk)):
+            return _Read(shard, problems)
+        return _Read(shard, [], chunk, shard.flags > 0, int(shard.num_tokens.sum()))
 
 
 def _chunks(manifest: Manifest) -> dict[str, _Chunk]:

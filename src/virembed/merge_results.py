@@ -27,7 +27,7 @@ from virembed.h5 import new_file, open_complete
 from virembed.layout import IMPORTED, MODELS, NOTHING, ModelSlot
 from virembed.manifest import LOST_TEXTS
 from virembed.provenance import README, flag_table
-from virembed.result import BLOCK_ROWS, MATRIX_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
+from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE
 from virembed.verify import is_imported, type_of, verify_written
 
@@ -202,7 +202,7 @@ class _Merger:
 
     def _write_vectors(self, model: ModelSlot) -> None:
         num_rows = sum(int(p.file[f"uns/accounting/{model.name}_ok"][()]) for p in self.parts)
-        for start, stop in _blocks(num_rows, MATRIX_ROWS):
+        for start, stop in _blocks(num_rows, self.writer.piece_rows(model.obsm)):
             vectors = [
                 p.part.file[f"obsm/{model.obsm}"][p.source : p.source + p.count]
                 for p in _clip(self.rows, start, stop)

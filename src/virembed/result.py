@@ -16,6 +16,7 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -114,6 +115,7 @@ class ResultWriter:
             for model in MODELS
         }
         self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
+        self._counting = ThreadPoolExecutor(1)
         self._uns = ad.new_dict(file, "uns")
         self._records = self._new_records(num_records)
         self.checksums = Checksums()
@@ -129,17 +131,23 @@ class ResultWriter:
             dataset[start : start + len(values)] = values
             self.checksums.add(f"obs_{name}", start, stored_bytes(values, dataset.dtype))
 
+    def piece_rows(self, obsm: str) -> int:
+        """Rows that are best written at once: a chunk that is written in parts is filled first."""
+        chunks = self._matrices[obsm].chunks
+        return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
+
     def write_vectors(
         self, obsm: str, start: int, vectors: npt.NDArray[np.float16]
     ) -> npt.NDArray[np.float32]:
-        """At most `MATRIX_ROWS` rows of a matrix, in order, contiguous and finite.
+        """Rows of a matrix, all of one block, in order, contiguous and finite.
 
         Returns:
             their norms, fp32 [rows]
         """
+        norms = self._counting.submit(self._stats[obsm].add, vectors)
         self._matrices[obsm][start : start + len(vectors)] = vectors
         self.checksums.add(obsm, start, vectors.data)
-        return self._stats[obsm].add(vectors)
+        return norms.result()
 
     def write_records(
         self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
@@ -160,6 +168,7 @@ class ResultWriter:
 
     def finish(self, *, sample: str, uns: Mapping[str, Any]) -> None:
         """Everything that is known once all rows are written."""
+        self._counting.shutdown()
         for name, value in uns.items():
             ad.write_value(self._uns, name, value)
         stats = {name: statistics.sums() for name, statistics in self._stats.items()}

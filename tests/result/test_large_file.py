@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from virembed import h5
-from virembed.h5 import new_large_file, seal_problem
+from virembed.h5 import new_file, new_large_file, seal_problem
+from virembed.layout import MODELS
+from virembed.result import ResultWriter
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(h5, "_LARGE_BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(h5, "_BLOCK_BYTES", 1 << 12)
 
 
 def test_what_is_written_in_order_is_hashed_without_reading_it(tmp_path: Path, monkeypatch):
@@ -23,7 +25,7 @@ def test_what_is_written_in_order_is_hashed_without_reading_it(tmp_path: Path, m
     known = h5._Blocks.digest
 
     def counting(self, file, num_bytes):
-        total = -(-num_bytes // h5._LARGE_BLOCK_BYTES)
+        total = -(-num_bytes // h5._BLOCK_BYTES)
         read.append(total - len(self._hashes))
         return known(self, file, num_bytes)
 
@@ -34,7 +36,7 @@ def test_what_is_written_in_order_is_hashed_without_reading_it(tmp_path: Path, m
         for first in range(0, 4000, 333):
             data[first : first + 333] = values[first : first + 333]
         large.file.create_dataset("later", data=np.arange(100))
-    assert read[0] <= 4 < 100 < (tmp_path / "x.h5").stat().st_size // h5._LARGE_BLOCK_BYTES
+    assert read[0] <= 4 < 100 < (tmp_path / "x.h5").stat().st_size // h5._BLOCK_BYTES
     assert seal_problem(tmp_path / "x.h5") is None
     with h5py.File(tmp_path / "x.h5") as file:
         assert np.array_equal(file["x"][:], values)
@@ -44,8 +46,7 @@ def test_what_is_written_in_order_is_hashed_without_reading_it(tmp_path: Path, m
 def test_writes_and_cuts_in_any_order_give_the_seal_of_what_is_there(tmp_path: Path, seed: int):
     rng = random.Random(seed)
     path = tmp_path / "x"
-    blocks = h5._Blocks()
-    with h5._Disk(path, blocks) as disk:
+    with h5._Disk(path) as disk:
         end = 0
         for _ in range(rng.randint(1, 40)):
             size = rng.choice([1, 100, 4096, 5000, 20000])
@@ -62,4 +63,26 @@ def test_writes_and_cuts_in_any_order_give_the_seal_of_what_is_there(tmp_path: P
             end = max(end, disk.tell())
     with path.open("rb") as file:
         assert path.stat().st_size == end
-        assert blocks.digest(file, end) == h5._Blocks().digest(file, end)
+        assert disk.blocks.digest(file, end) == h5._Blocks().digest(file, end)
+
+
+def test_no_row_of_a_result_is_written_twice(tmp_path: Path, monkeypatch):
+    """HDF5 fills a large chunk with NaN first, unless it is written whole."""
+    written: list[int] = []
+    write = h5._Disk.write
+
+    def counting(disk, block):
+        written.append(len(block))
+        return write(disk, block)
+
+    monkeypatch.setattr(h5._Disk, "write", counting)
+    dims = {"esm2": 2560, "dnaberts": 768}
+    num_rows = 3 * 8192  # whole chunks of both
+    with new_file(tmp_path / "x.h5") as file:
+        writer = ResultWriter(file, num_rows=num_rows, num_records=1, dims=dims)
+        for model in MODELS:
+            size = writer.piece_rows(model.obsm)
+            piece = np.ones((size, dims[model.name]), dtype=np.float16)
+            for start in range(0, num_rows, size):
+                writer.write_vectors(model.obsm, start, piece)
+    assert 2 * num_rows * sum(dims.values()) < sum(written) < 2.01 * num_rows * sum(dims.values())

@@ -10,13 +10,13 @@ in a thread of its own, and so does the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from virembed.ahead import ahead
 from virembed.contracts import Pack, PackedTokens, Tokenizer
 from virembed.engine.planner import plan_packs
 
@@ -26,7 +26,6 @@ PACKS_AHEAD = 4
 FILL_LENGTH = 128  # throw-away sequences are short, their attention costs next to nothing
 
 IdArray = npt.NDArray[np.int64]
-Item = TypeVar("Item")
 
 
 def stream_packs(
@@ -47,20 +46,9 @@ def stream_packs(
 
     with ThreadPoolExecutor(1) as encoding, ThreadPoolExecutor(1) as packing:
         blocks = (encoding.submit(encode, block) for block in blocks_of(texts, items))
-        plan = plan_blocks(_ahead(blocks, BLOCKS_AHEAD), tokens_per_pack=tokens_per_pack)
+        plan = plan_blocks(ahead(blocks, BLOCKS_AHEAD), tokens_per_pack=tokens_per_pack)
         made = (packing.submit(pack_up, pack, token_ids) for pack, token_ids in plan)
-        yield from _ahead(made, PACKS_AHEAD)
-
-
-def _ahead(futures: Iterator[Future[Item]], number: int) -> Iterator[Item]:
-    """Results in order, `number` of them under way while one is used."""
-    waiting: list[Future[Item]] = []
-    for future in futures:
-        waiting.append(future)
-        if len(waiting) > number:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+        yield from ahead(made, PACKS_AHEAD)
 
 
 def blocks_of(texts: Sequence[str], items: IdArray) -> Iterator[IdArray]:
