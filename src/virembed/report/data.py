@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from virembed import __version__
 from virembed.errors import IncompleteError, InputError, UsageError
 from virembed.h5 import format_of
-from virembed.layout import DNABERTS, MODELS
+from virembed.layout import DNABERTS, MODEL_NAMES, MODELS
 from virembed.report.columns import HISTOGRAMS, bin_edges, read_columns, value_ranges
 from virembed.report.distances import sample_distances
 from virembed.report.maps import build_map, thin, with_vector
@@ -218,14 +219,16 @@ def _choose(
 def _planes(
     chosen: Sequence[ChosenRows], moments: Mapping[int, Mapping[str, Moments]]
 ) -> dict[str, Projection | None]:
-    planes = {}
-    for model in MODELS:
-        if chosen:
-            points = with_vector(chosen, model.name)
-            vectors = np.concatenate([part.vectors[model.name] for part in chosen])[points]
-            together = merged([parts[model.name] for parts in moments.values()])
-            planes[model.name] = project(vectors, together)
-    return planes
+    def plane(model: str) -> Projection | None:
+        points = with_vector(chosen, model)
+        vectors = np.concatenate([part.vectors[model] for part in chosen])[points]
+        return project(vectors, merged([parts[model] for parts in moments.values()]))
+
+    if not chosen:
+        return {}
+    # nearly all of the time a report takes
+    with ThreadPoolExecutor(len(MODELS)) as pool:
+        return dict(zip(MODEL_NAMES, pool.map(plane, MODEL_NAMES), strict=True))
 
 
 def _strips(files: Mapping[int, Path], plane: Projection | None) -> list[dict[str, Any]]:
