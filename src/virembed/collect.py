@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,7 +37,7 @@ from virembed.layout import (
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
 from virembed.provenance import README, flag_table, provenance
 from virembed.residues import SampleResidues, join_residues, write_residues
-from virembed.result import BLOCK_ROWS, ResultWriter, expected_bytes
+from virembed.result import BLOCK_ROWS, Norms, ResultWriter, expected_bytes
 from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
 
@@ -150,13 +150,17 @@ class _Collector:
             dims=self.dims,
         )
         # no name and no time in the header: the same rows give the same bytes
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=proteins, mtime=0) as fasta:
+        with (
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=proteins, mtime=0) as fasta,
+            ThreadPoolExecutor(1) as beside,
+        ):
             for start in range(0, self.num_rows, BLOCK_ROWS):
                 columns = self._rows(start, min(start + BLOCK_ROWS, self.num_rows))
                 ids = self._row_ids(columns)
-                fasta.write(self._protein_fasta(ids, columns))
+                texts = beside.submit(self._write_proteins, fasta, ids, columns)
                 obs = self._obs(start, columns, writer)
                 writer.write_obs(start, {"row_id": ids, **obs})
+                texts.result()
         self._write_records(writer)
         writer.write_lost(self.manifest.lost())
         return self._finish(file, writer)
@@ -177,12 +181,12 @@ class _Collector:
         frames = [FRAME_NAMES[code] for code in columns["frame"].tolist()]
         return list(map(row_id, records, columns["window"].tolist(), frames))
 
-    def _protein_fasta(self, ids: list[str], columns: Columns) -> bytes:
+    def _write_proteins(self, fasta: gzip.GzipFile, ids: list[str], columns: Columns) -> None:
         has_protein = np.flatnonzero(columns["protein_len"])
         items = columns[PROTEIN_TEXTS.name][has_protein]
         texts = self.manifest.texts_of_items(PROTEIN_TEXTS.name, items)
         rows = zip(has_protein.tolist(), texts, strict=True)
-        return "".join(f">{ids[row]}\n{text}\n" for row, text in rows).encode("ascii")
+        fasta.write("".join(f">{ids[row]}\n{text}\n" for row, text in rows).encode("ascii"))
 
     def _obs(self, start: int, columns: Columns, writer: ResultWriter) -> Columns:
         """Columns of `obs` for some rows; writes their vectors on the way."""
@@ -191,7 +195,8 @@ class _Collector:
         obs["record_id"] = columns["record"]
         obs["strand"] = _STRAND[columns["frame"]]
         obs["flags"] = columns["flags"].copy()
-        for model in MODELS:
+        norms = [self._write_vectors(model, columns[model.name], start, writer) for model in MODELS]
+        for model, pieces in zip(MODELS, norms, strict=True):
             items = columns[model.name].astype(np.int64)
             has_item = items >= 0
             source = self._sources(model, items, start)
@@ -201,7 +206,8 @@ class _Collector:
             obs["flags"][wider] |= np.uint16(model.flag_wider)
             obs[f"has_{model.name}"] = has_item
             obs[f"{model.name}_source_row"] = source
-            obs[f"{model.name}_norm"] = self._write_vectors(model, items, start, writer)
+            none = np.full(np.count_nonzero(~has_item), np.nan, dtype=np.float32)
+            obs[f"{model.name}_norm"] = np.concatenate([*(p.result() for p in pieces), none])
         return obs
 
     def _sources(self, model: ModelSlot, items: Int64s, start: int) -> Int64s:
@@ -214,20 +220,22 @@ class _Collector:
 
     def _write_vectors(
         self, model: ModelSlot, items: Int64s, start: int, writer: ResultWriter
-    ) -> npt.NDArray[np.float32]:
-        """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
-        norms = np.full(len(items), np.nan, dtype=np.float32)
-        present = np.flatnonzero(items >= 0)
-        # rows with a vector are the first rows: block A for proteins, all or none for DNA
+    ) -> list[Future[Norms]]:
+        """Norms of the vectors written, piece by piece from the first row on.
+
+        Rows with a vector are the first rows: block A for proteins, all or none for DNA.
+        """
+        present = items[items >= 0].astype(np.int64)
         size = writer.piece_rows(model.obsm)
-        pieces = [present[first : first + size] for first in range(0, len(present), size)]
+        firsts = range(0, len(present), size)
         gather = self.vectors[model.name].gather
+        self.written[model.name] += len(present)
         with ThreadPoolExecutor(1) as reading:
-            gathered = ahead((reading.submit(gather, items[rows]) for rows in pieces), PIECES_AHEAD)
-            for rows, vectors in zip(pieces, gathered, strict=True):
-                norms[rows] = writer.write_vectors(model.obsm, start + int(rows[0]), vectors)
-                self.written[model.name] += len(rows)
-        return norms
+            gathered = (reading.submit(gather, present[first : first + size]) for first in firsts)
+            return [
+                writer.write_vectors(model.obsm, start + first, vectors)
+                for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True)
+            ]
 
     def _write_records(self, writer: ResultWriter) -> None:
         row, dna_row = 0, self.num_protein_rows

@@ -238,13 +238,12 @@ class _Importer:
         """Norms of the vectors, fp32."""
         position = self.scratch[model.name].position
         where = np.array([position[name] for name in self.rows.ids[part]], dtype=np.int64)
-        norms = np.empty(len(where), dtype=np.float32)
+        norms = []
         size = self.writer.piece_rows(model.obsm)
         for first in range(0, len(where), size):
-            here = slice(first, first + size)
-            block = self.vectors[model.name].take(where[here])
-            norms[here] = self.writer.write_vectors(model.obsm, part.start + first, block)
-        return norms
+            block = self.vectors[model.name].take(where[first : first + size])
+            norms.append(self.writer.write_vectors(model.obsm, part.start + first, block))
+        return np.concatenate([piece.result() for piece in norms])
 
     def _obs(self, part: slice, norms: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Any]:
         rows = np.arange(part.start, part.stop)
