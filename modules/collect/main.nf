@@ -2,8 +2,6 @@
 process COLLECT {
     tag "${sample}"
     label 'writer'
-    // Vectors are read, counted and written side by side. A sample of a few chunks is over in seconds.
-    cpus { shards.size() > 4 ? 2 : 1 }
 
     input:
     tuple val(sample), val(type), path(manifest), path(shards, stageAs: 'shards/*', arity: '0..*')
