@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,16 @@ class Slurm:
         """Number of a running job whose name has this in it."""
         lines = self("squeue", "--noheader", "--states=RUNNING", "--format=%i %j").splitlines()
         return next((line.split()[0] for line in lines if name in line), None)
+
+
+def is_running(*command):
+    """Whether there is a process of this command line."""
+    words = "".join(f"{word}\0" for word in command).encode()
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone
+            if cmdline.read_bytes() == words:
+                return True
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +136,9 @@ def test_a_cancelled_job_one_out_of_memory_and_one_out_of_time_are_run_again(
         """
     )
     process = cluster.start(*cluster.arguments)
-    slurm("scancel", wait_for(lambda: slurm.running("EMBED_DNABERTS_(plasmid"), "held job"))
+    # before that its wrapper is a program of Nextflow's that may end with any code
+    wait_for(lambda: is_running("sleep", "60"), "job that sleeps")
+    slurm("scancel", slurm.running("EMBED_DNABERTS_(plasmid"))
     run = cluster.finish(process)
     assert run.returncode == 0, run.output
     ends = {}
