@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -195,8 +195,7 @@ class _Collector:
         obs["record_id"] = columns["record"]
         obs["strand"] = _STRAND[columns["frame"]]
         obs["flags"] = columns["flags"].copy()
-        norms = [self._write_vectors(model, columns[model.name], start, writer) for model in MODELS]
-        for model, pieces in zip(MODELS, norms, strict=True):
+        for model in MODELS:
             items = columns[model.name].astype(np.int64)
             has_item = items >= 0
             source = self._sources(model, items, start)
@@ -206,8 +205,7 @@ class _Collector:
             obs["flags"][wider] |= np.uint16(model.flag_wider)
             obs[f"has_{model.name}"] = has_item
             obs[f"{model.name}_source_row"] = source
-            none = np.full(np.count_nonzero(~has_item), np.nan, dtype=np.float32)
-            obs[f"{model.name}_norm"] = np.concatenate([*(p.result() for p in pieces), none])
+            obs[f"{model.name}_norm"] = self._write_vectors(model, items, start, writer)
         return obs
 
     def _sources(self, model: ModelSlot, items: Int64s, start: int) -> Int64s:
@@ -220,22 +218,21 @@ class _Collector:
 
     def _write_vectors(
         self, model: ModelSlot, items: Int64s, start: int, writer: ResultWriter
-    ) -> list[Future[Norms]]:
-        """Norms of the vectors written, piece by piece from the first row on.
-
-        Rows with a vector are the first rows: block A for proteins, all or none for DNA.
-        """
-        present = items[items >= 0].astype(np.int64)
+    ) -> Norms:
+        """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
+        norms = np.full(len(items), np.nan, dtype=np.float32)
+        # rows with a vector are the first rows: block A for proteins, all or none for DNA
+        present = items[items >= 0]
         size = writer.piece_rows(model.obsm)
         firsts = range(0, len(present), size)
         gather = self.vectors[model.name].gather
         self.written[model.name] += len(present)
         with ThreadPoolExecutor(1) as reading:
             gathered = (reading.submit(gather, present[first : first + size]) for first in firsts)
-            return [
-                writer.write_vectors(model.obsm, start + first, vectors)
-                for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True)
-            ]
+            for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True):
+                written = writer.write_vectors(model.obsm, start + first, vectors)
+                norms[first : first + len(written)] = written
+        return norms
 
     def _write_records(self, writer: ResultWriter) -> None:
         row, dna_row = 0, self.num_protein_rows

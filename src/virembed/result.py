@@ -15,9 +15,8 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -35,7 +34,6 @@ from virembed.manifest import STATUSES
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
 _CACHED_ROWS = 1 << 6  # so many as double stay in the cache of a core
-PIECES_BEHIND = 2  # of vectors whose norms are computed while others are written
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
 # What a file takes beside its vectors, with ids of usual length.
 TABLES_BYTES = 96_000
@@ -119,7 +117,6 @@ class ResultWriter:
         }
         self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
         self._counting = ThreadPoolExecutor(1)
-        self._counted: deque[Future[Norms]] = deque()
         self._uns = ad.new_dict(file, "uns")
         self._records = self._new_records(num_records)
         self.checksums = Checksums()
@@ -140,21 +137,16 @@ class ResultWriter:
         chunks = self._matrices[obsm].chunks
         return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
 
-    def write_vectors(
-        self, obsm: str, start: int, vectors: npt.NDArray[np.float16]
-    ) -> Future[Norms]:
+    def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> Norms:
         """Rows of a matrix, all of one block, in order, contiguous and finite.
 
         Returns:
-            their norms, fp32 [rows], computed while other rows are written
+            their norms, fp32 [rows]
         """
-        norms = self._counting.submit(self._stats[obsm].add, vectors)
-        self._counted.append(norms)
-        if len(self._counted) > PIECES_BEHIND:
-            self._counted.popleft().result()
+        norms = self._counting.submit(self._stats[obsm].add, vectors)  # beside writing
         self._matrices[obsm][start : start + len(vectors)] = vectors
         self.checksums.add(obsm, start, vectors.data)
-        return norms
+        return norms.result()
 
     def write_records(
         self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
@@ -175,8 +167,6 @@ class ResultWriter:
 
     def finish(self, *, sample: str, uns: Mapping[str, Any]) -> None:
         """Everything that is known once all rows are written."""
-        while self._counted:
-            self._counted.popleft().result()
         self._counting.shutdown()
         for name, value in uns.items():
             ad.write_value(self._uns, name, value)
