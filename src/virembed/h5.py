@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -73,7 +73,7 @@ def new_large_file(
     with whole_file(path) as partial:
         with _Disk(partial) as disk, _filled(disk) as file:
             yield LargeFile(file, disk.raise_error)
-        _append_seal(partial, disk.blocks)
+        seal(partial, disk.blocks)
         check(partial)
 
 
@@ -122,7 +122,7 @@ class _Blocks:
         self._hashes = {number: value for number, value in self._hashes.items() if number < kept}
         self._end = -1
 
-    def digest(self, file: BinaryIO, num_bytes: int) -> bytes:
+    def digest(self, file: io.BufferedIOBase, num_bytes: int) -> bytes:
         """Hash of the hashes of the blocks of the first bytes of a file, in hexadecimal."""
         whole = xxhash.xxh3_128()
         for number, start in enumerate(range(0, num_bytes, _BLOCK_BYTES)):
@@ -132,11 +132,11 @@ class _Blocks:
         return whole.hexdigest().encode()
 
 
-def _hash_of(file: BinaryIO, start: int, num_bytes: int) -> bytes:
+def _hash_of(file: io.BufferedIOBase, start: int, num_bytes: int) -> bytes:
     """The hash of some bytes of a file, or of those that are left of it."""
     digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(_CALL_BYTES))
     file.seek(start)
-    while num_bytes and (size := file.readinto(buffer[: min(num_bytes, _CALL_BYTES)])):  # type: ignore[attr-defined]
+    while num_bytes and (size := file.readinto(buffer[: min(num_bytes, _CALL_BYTES)])):
         digest.update(buffer[:size])
         num_bytes -= size
     return digest.digest()
@@ -179,15 +179,15 @@ class _Disk(io.FileIO):
         return size or 0
 
 
-def seal(path: Path) -> None:
-    """Seals a file again: opening it for writing with HDF5 removes the seal it had."""
-    _append_seal(path, _Blocks())
+def seal(path: Path, blocks: _Blocks | None = None) -> None:
+    """Appends the hash of all bytes; opening the file for writing with HDF5 removes it.
 
-
-def _append_seal(path: Path, blocks: _Blocks) -> None:
+    Args:
+        blocks: those whose hashes are known.
+    """
     with path.open("r+b") as file:
         num_bytes = path.stat().st_size
-        sealed = _SEAL % blocks.digest(file, num_bytes)
+        sealed = _SEAL % (blocks or _Blocks()).digest(file, num_bytes)
         file.seek(num_bytes)
         file.write(sealed)
 
