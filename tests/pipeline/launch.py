@@ -202,11 +202,13 @@ class Launch:
         text = "".join(f"{row}\n" for row in (header, *rows))
         (self.home / "samples.csv").write_text(text)
 
-    def task_process(self, command, *, besides=None):
-        """Wait for a task whose command line has these words; the pid of its Python."""
-        return wait_for(lambda: self._find_process(command, besides), f"process of `{command}`")
+    def task_process(self, command, *, besides=None, program="python"):
+        """Wait for a task whose command line has these words; the pid of its program."""
+        return wait_for(
+            lambda: self._find_process(command, besides, program), f"process of `{command}`"
+        )
 
-    def _find_process(self, command, besides):
+    def _find_process(self, command, besides, program="python"):
         work = f"{self.home / 'work'}{os.sep}"
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or entry.name == str(besides):
@@ -216,7 +218,7 @@ class Launch:
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
             except OSError:  # not ours to look at, or gone
                 continue
-            if ours and "python" in words[0] and command in " ".join(words):
+            if ours and program in words[0] and command in " ".join(words):
                 return int(entry.name)
         return None
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,16 +33,6 @@ class Slurm:
         """Number of a running job whose name has this in it."""
         lines = self("squeue", "--noheader", "--states=RUNNING", "--format=%i %j").splitlines()
         return next((line.split()[0] for line in lines if name in line), None)
-
-
-def is_running(*command):
-    """Whether there is a process of this command line."""
-    words = "".join(f"{word}\0" for word in command).encode()
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # gone
-            if cmdline.read_bytes() == words:
-                return True
-    return False
 
 
 @pytest.fixture(scope="session")
@@ -119,10 +108,15 @@ def test_every_embedding_has_a_gpu_of_its_own_and_the_results_are_those_of_no_cl
 def test_a_cancelled_job_one_out_of_memory_and_one_out_of_time_are_run_again(
     launch, slurm, undisturbed
 ):
+    hold = 'python3 -c "import time; held = bytes(1) * (200 << 20); time.sleep(20)"'
     cluster = launch(
         settings="""
         process {
-            withName: SPLIT { memory = { task.attempt == 1 ? 20.MB : 2.GB } }
+            withName: SPLIT {
+                memory = { task.attempt == 1 ? 20.MB : 2.GB }
+                // longer than Slurm needs to look at the memory of a job once
+                beforeScript = { task.attempt == 1 && task.tag == 'stops' ? 'HOLD' : 'true' }
+            }
             withName: COLLECT {
                 time = { task.attempt == 1 ? 1.m : 3.m }
                 beforeScript = { task.attempt == 1 && task.tag == 'stops' ? 'sleep 300' : 'true' }
@@ -133,11 +127,11 @@ def test_a_cancelled_job_one_out_of_memory_and_one_out_of_time_are_run_again(
                 }
             }
         }
-        """
+        """.replace("HOLD", hold)
     )
     process = cluster.start(*cluster.arguments)
     # before that its wrapper is a program of Nextflow's that may end with any code
-    wait_for(lambda: is_running("sleep", "60"), "job that sleeps")
+    cluster.task_process("sleep 60", program="sleep")
     slurm("scancel", slurm.running("EMBED_DNABERTS_(plasmid"))
     run = cluster.finish(process)
     assert run.returncode == 0, run.output
