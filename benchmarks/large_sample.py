@@ -1,13 +1,15 @@
-"""One large sample of short reads through the whole pipeline, on the CPU with random models.
+"""One large sample of short reads through the whole pipeline, with random models of one layer.
 
-    python benchmarks/large_sample.py OUTDIR [--reads 2000000] [--esm2-chunk-residues N]
-        [--dnaberts-chunk-bp N]
+    python benchmarks/large_sample.py OUTDIR [--reads 2000000] [--gpu] [--esm2-chunk-residues N]
+        [--dnaberts-chunk-bp N] [--nextflow PROGRAM]
 
-The models are the smallest there are ("micro"), so that what is timed is all but the models. OUTDIR
-keeps trace.tsv, the results, and projected.DEVICE.json: the estimate of the same sample with ESM-2
-3B and DNABERT-S on an H200 and on an A100, for `benchmarks/overhead.py`. Printed: seconds and peak
-memory of each process, memory of the head process, files per task. The last line is the result as
-JSON.
+What is timed is all but the models, which are the smallest there are ("micro") on the CPU. With
+--gpu the profile `gpu` runs them, and they are as wide as ESM-2 3B and DNABERT-S ("wide"), so that
+shards and result have their real size: with 2 million reads 20 GB each, and 20 GB more in `outdir`.
+OUTDIR keeps trace.tsv, the results, and projected.DEVICE.json: the estimate of the same sample with
+ESM-2 3B and DNABERT-S on an H200 and on an A100, for `benchmarks/overhead.py`. Printed: seconds and
+peak memory of each process, memory of the head process, files per task. The last line is the
+result as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from reads import write_reads
-from scale import HeadProcess, followed
+from scale import NEXTFLOW, HeadProcess, followed
 
 from virembed.layout import MODEL_NAMES
 from virembed.models.random_weights import DNABERTS_SIZES, ESM2_SIZES
@@ -34,15 +36,12 @@ from virembed.rates import shipped_rate
 from virembed.weights_info import WeightsInfo
 from virembed.workload import read_workloads
 
-ROOT = Path(__file__).resolve().parent.parent
 PROJECTED = {"esm2": ESM2_SIZES["3B"], "dnaberts": DNABERTS_SIZES["base"]}
 DEVICES = ("H200", "A100")
-# Milliseconds and bytes in the trace; one task at a time, as one device has it.
-CONFIG = """\
-trace.raw = true
-executor.cpus = 1
-process.resourceLimits = [cpus: 1]
-"""
+# Milliseconds and bytes in the trace; one task at a time, as one device has it (GPUs are locked).
+RAW = "trace.raw = true\n"
+CONFIG = {"gpu": RAW, "cpu": f"{RAW}executor.cpus = 1\nprocess.resourceLimits = [cpus: 1]\n"}
+SIZES = {"gpu": "wide", "cpu": "micro"}
 
 
 def virembed(*arguments: object) -> None:
@@ -50,25 +49,26 @@ def virembed(*arguments: object) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def lay_out(home: Path, num_reads: int) -> None:
+def lay_out(home: Path, num_reads: int, device: str) -> None:
     (home / "data").mkdir(parents=True)
     write_reads(home / "data" / "reads.fa", num_reads)
     (home / "samples.csv").write_text("sample,fasta\nreads,data/reads.fa\n")
-    (home / "one.config").write_text(CONFIG)
+    (home / "one.config").write_text(CONFIG[device])
     for model in MODEL_NAMES:
         published = home / "published" / model
-        virembed("weights", "random", model, "--size", "micro", "--out", published)
+        virembed("weights", "random", model, "--size", SIZES[device], "--out", published)
         found = next(published.glob("*.pt"), published)
         virembed("weights", "convert", found, "--model", model, "--out", home / model)
 
 
-def run(home: Path, options: list[str]) -> tuple[float, HeadProcess]:
+def run(home: Path, nextflow: str, options: list[str]) -> tuple[float, HeadProcess]:
     """Seconds of the run, and its head process."""
     weights = [f"--{model}_weights={home / model}" for model in MODEL_NAMES]
     return followed(
         home,
         *("-c", "one.config", "-with-trace", "trace.tsv", "--input", "samples.csv"),
         *("--outdir", "results", *weights, *options),
+        nextflow=nextflow,
     )
 
 
@@ -109,16 +109,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("outdir", type=Path, help="must not be there; the results stay in it")
     parser.add_argument("--reads", type=int, default=2_000_000)
+    parser.add_argument("--gpu", action="store_true", help="wide models, on a GPU")
+    parser.add_argument("--nextflow", default=NEXTFLOW, help="the engine")
     parser.add_argument("--esm2-chunk-residues", type=int, help="default: of the pipeline")
     parser.add_argument("--dnaberts-chunk-bp", type=int, help="default: of the pipeline")
     arguments = parser.parse_args()
     home = arguments.outdir.absolute()
-    lay_out(home, arguments.reads)
+    device = "gpu" if arguments.gpu else "cpu"
+    lay_out(home, arguments.reads, device)
     chunks = {
         name: getattr(arguments, name) for name in ("esm2_chunk_residues", "dnaberts_chunk_bp")
     }
     options = [f"--{name}={size}" for name, size in chunks.items() if size]
-    wall_s, head = run(home, options)
+    options += ["-profile", "gpu"] if arguments.gpu else []
+    wall_s, head = run(home, arguments.nextflow, options)
     project(home)
     processes = by_process(home / "trace.tsv")
     num_tasks = sum(process["tasks"] for process in processes.values())

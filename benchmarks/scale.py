@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+NEXTFLOW = str(ROOT / "tools/nextflow")
 RECORDS = "".join(f">r{number}\n{'ACGTTGCA' * 75}\n" for number in range(3))
 HERTZ = os.sysconf("SC_CLK_TCK")
 
@@ -55,12 +56,12 @@ class HeadProcess(threading.Thread):
             time.sleep(0.2)
 
 
-def followed(home: Path, *options: str) -> tuple[float, HeadProcess]:
+def followed(home: Path, *options: str, nextflow: str = NEXTFLOW) -> tuple[float, HeadProcess]:
     """Seconds of a run of main.nf in a directory, and its head process.
 
     Ends the program with the log if the run fails.
     """
-    launcher = (str(ROOT / "tools/nextflow"), "run", str(ROOT / "main.nf"), "-ansi-log", "false")
+    launcher = (nextflow, "run", str(ROOT / "main.nf"), "-ansi-log", "false")
     begin = time.perf_counter()
     with (home / "log.txt").open("w") as log:
         process = subprocess.Popen(

@@ -110,6 +110,7 @@ def test_the_sizes_are_those_of_the_published_models() -> None:
     table = {name: (s.num_layers, s.dim, s.num_heads) for name, s in ESM2_SIZES.items()}
     assert table == {
         "micro": (1, 8, 1),
+        "wide": (1, 2560, 40),
         "tiny": (4, 64, 4),
         "8M": (6, 320, 20),
         "35M": (12, 480, 20),
@@ -149,8 +150,12 @@ def test_list_shows_directories_and_finds_damage(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["random", "esm2", "--size", "7B"], 2, "esm2 has no size '7B'. Sizes: micro, tiny, 8M"),
-        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: micro, tiny, base."),
+        (
+            ["random", "esm2", "--size", "7B"],
+            2,
+            "esm2 has no size '7B'. Sizes: micro, wide, tiny, 8M",
+        ),
+        (["random", "dnaberts", "--size", "8M"], 2, "Sizes: micro, wide, tiny, base."),
         (["convert", "nothing.pt"], 4, "nothing.pt: there is no such file"),
     ],
 )

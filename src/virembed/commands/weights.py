@@ -123,7 +123,8 @@ def fetch(name: str, store: Path, revision: str) -> None:
 @click.option(
     "--size",
     default="tiny",
-    help="micro, tiny, or a real size: 8M, 35M, 150M, 650M, 3B, 15B for esm2, base for dnaberts.",
+    help="micro, wide, tiny, or a real size: 8M, 35M, 150M, 650M, 3B, 15B for esm2, base for"
+    " dnaberts.",
 )
 def random(model: str, out: Path, seed: int, size: str) -> None:
     """Make a MODEL of random numbers in the format it is published in.

@@ -45,9 +45,10 @@ def _esm2_size(num_layers: int, dim: int, num_heads: int) -> Size:
     return Size(num_layers, dim, num_heads, 4 * dim, len(ESM2_ALPHABET))
 
 
-# micro: to see what everything but the model costs
+# To see what everything but the model costs; wide: with vectors as long as those of the real ones
 ESM2_SIZES = {
     "micro": _esm2_size(1, 8, 1),
+    "wide": _esm2_size(1, 2560, 40),
     "tiny": _esm2_size(4, 64, 4),
     "8M": _esm2_size(6, 320, 20),
     "35M": _esm2_size(12, 480, 20),
@@ -58,6 +59,7 @@ ESM2_SIZES = {
 }
 DNABERTS_SIZES = {
     "micro": Size(1, 8, 1, 16, 4096),
+    "wide": Size(1, 768, 12, 3072, 4096),
     "tiny": Size(3, 64, 4, 128, 384),
     "base": Size(12, 768, 12, 3072, 4096),
 }
