@@ -7,10 +7,9 @@ so that the fast path carries no line numbers. Knows nothing about windows or sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +25,6 @@ MAX_PROBLEMS_PER_FILE = 20
 ENOUGH_TO_JUDGE = 100  # letters, all of them bases, that make a file of proteins look like DNA
 
 _RECORDS_PER_BATCH = 1 << 17
-_FASTQ_BLOCK = 256  # reads taken at a time; FASTA records may be genomes and are taken singly
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 
 _WITHOUT_BLANKS = str.maketrans("", "", " \t")
@@ -112,7 +110,7 @@ def _batches(path: Path, name: str) -> Iterator[RecordBatch]:
             if kind:
                 reader = dnaio.FastqReader(stream) if kind == "fastq" else dnaio.FastaReader(stream)
                 with reader:
-                    yield from _batched(iter(reader), _FASTQ_BLOCK if kind == "fastq" else 1)
+                    yield from _batched(reader)
     except InputError:
         raise
     except FileNotFoundError:
@@ -128,15 +126,15 @@ def _batches(path: Path, name: str) -> Iterator[RecordBatch]:
         ) from None
 
 
-def _batched(records: Iterator[dnaio.SequenceRecord], block_size: int) -> Iterator[RecordBatch]:
+def _batched(records: Iterable[dnaio.SequenceRecord]) -> Iterator[RecordBatch]:
     first, num_bp = 0, 0
     ids: list[str] = []
     sequences: list[str] = []
-    while block := list(islice(records, block_size)):
-        texts = [record.sequence for record in block]
-        ids += [record.id for record in block]
-        sequences += texts
-        num_bp += sum(map(len, texts))
+    for record in records:
+        sequence = record.sequence
+        ids.append(record.id)
+        sequences.append(sequence)
+        num_bp += len(sequence)
         if num_bp >= BATCH_BP or len(ids) >= _RECORDS_PER_BATCH:
             yield RecordBatch(first, ids, sequences)
             first, num_bp, ids, sequences = first + len(ids), 0, [], []
