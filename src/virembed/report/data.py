@@ -24,7 +24,7 @@ from virembed.layout import DNABERTS, MODEL_NAMES, MODELS
 from virembed.report.columns import HISTOGRAMS, bin_edges, read_columns, value_ranges
 from virembed.report.distances import sample_distances
 from virembed.report.maps import build_map, thin, with_vector
-from virembed.report.projection import Moments, Projection, merged, project
+from virembed.report.projection import Moments, Projection, merged, one_thread, project
 from virembed.report.rows import ChosenRows, choose_rows, quotas
 from virembed.report.samples import (
     FAILED,
@@ -222,12 +222,13 @@ def _planes(
     def plane(model: str) -> Projection | None:
         points = with_vector(chosen, model)
         vectors = np.concatenate([part.vectors[model] for part in chosen])[points]
-        return project(vectors, merged([parts[model] for parts in moments.values()]))
+        with one_thread():
+            return project(vectors, merged([parts[model] for parts in moments.values()]))
 
     if not chosen:
         return {}
     # nearly all of the time a report takes
-    with ThreadPoolExecutor(len(MODELS)) as pool:
+    with one_thread(), ThreadPoolExecutor(len(MODELS)) as pool:  # one until both are done
         return dict(zip(MODEL_NAMES, pool.map(plane, MODEL_NAMES), strict=True))
 
 

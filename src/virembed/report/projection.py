@@ -5,7 +5,8 @@ Deterministic: fixed seeds, one thread. Knows nothing of files or pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,23 @@ def standardised(vectors: npt.NDArray[np.float16], moments: Moments) -> Floats:
     shifted -= moments.mean.astype(np.float32)
     shifted /= moments.spread.astype(np.float32)
     return shifted
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums of several threads come out otherwise on a machine with other cores, and threads for all
+    cores of a node only wait for each other here.
+
+    Whoever starts threads enters it, for linear algebra (OpenBLAS), and each of the threads, for
+    OpenMP, which counts for each by itself.
+    """
+    # only what is loaded can be limited
+    import openTSNE  # noqa: F401, PLC0415 -- seconds to import
+    import sklearn.neighbors  # noqa: F401, PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    with threadpool_limits(1):
+        yield
 
 
 def project(vectors: npt.NDArray[np.float16], moments: Moments) -> Projection | None:
