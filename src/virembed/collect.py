@@ -43,7 +43,8 @@ from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
 
-PIECES_AHEAD = 2  # of vectors read while one is written
+READERS = 2  # threads that read vectors
+PIECES_AHEAD = 3  # of vectors read while one is written
 _STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the frame
 
 
@@ -227,7 +228,7 @@ class _Collector:
         firsts = range(0, len(present), size)
         gather = self.vectors[model.name].gather
         self.written[model.name] += len(present)
-        with ThreadPoolExecutor(1) as reading:
+        with ThreadPoolExecutor(READERS) as reading:
             gathered = (reading.submit(gather, present[first : first + size]) for first in firsts)
             for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True):
                 written = writer.write_vectors(model.obsm, start + first, vectors)

@@ -17,9 +17,10 @@ locks.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ _SEAL_BYTES = len(_SEAL % bytes(32))
 _BLOCK_BYTES = 1 << 23  # with a hash of its own
 # To or from the system at a time: what stays in the cache of a core is copied much faster.
 _CALL_BYTES = 1 << 18
+_TO_DISK_BYTES = 1 << 25  # so much that was written is sent to the disk at a time
 
 
 @contextmanager
@@ -154,6 +156,7 @@ class _Disk(io.FileIO):
         self.blocks = _Blocks()
         self._path = path
         self._error: OSError | None = None
+        self._sent = 0  # up to where the disk has been told to take what was written
 
     def raise_error(self) -> None:
         """The first error there was, if any."""
@@ -166,9 +169,20 @@ class _Disk(io.FileIO):
         try:
             while left and not self._error:
                 left = left[super().write(left[:_CALL_BYTES]) :]
+            self._send()
         except OSError as error:
             self._error = error
         return len(block)
+
+    def _send(self) -> None:
+        """Has the disk work beside us: a machine with much memory would keep gigabytes to the end.
+
+        What was just written is not dropped: it is on its way, and read again from memory.
+        """
+        written = self.tell() - self._sent
+        if written >= _TO_DISK_BYTES:
+            leave_cache(self.fileno(), self._sent, written)
+            self._sent += written
 
     def truncate(self, size: int | None = None) -> int:
         self.blocks.cut(self.tell() if size is None else size)
@@ -177,6 +191,15 @@ class _Disk(io.FileIO):
         except OSError as error:
             self._error = self._error or error
         return size or 0
+
+
+def leave_cache(descriptor: int, offset: int, num_bytes: int) -> None:
+    """Tells the system that some bytes of a file need not stay in memory. It sends those that are
+    not on disk yet there, without waiting, and forgets the others. No more than advice: some
+    systems (macOS) and file systems do not take it."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def seal(path: Path, blocks: _Blocks | None = None) -> None:

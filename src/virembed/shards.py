@@ -24,12 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.h5 import new_file, open_sealed
+from virembed.h5 import leave_cache, new_file, open_sealed
 
 FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
 BLOCK_ROWS = 1 << 12
+LEAVING_BYTES = 1 << 18  # shorter runs are not worth a call
 NEAR_ROWS = 4  # rows so near are read together with what lies between, sooner than one by one
 
 
@@ -57,8 +58,8 @@ class ShardOrigin:
     """What may differ between shards: how and how fast a chunk was embedded.
 
     reasons: why device, precision, attention and tokens per pack are what they are
-    seconds: wait (for a GPU), load, tokenize, loop; checksums: of the weights, what of it came
-             after the loop
+    seconds: wait (for a GPU); load, tokenize, loop, and held, in all, while it had one; checksums:
+             of the weights, what of it came after that
     monitor: means and peaks of the device over the loop, {} for a CPU
     """
 
@@ -100,7 +101,11 @@ class Vectors:
         return self.shape[0]
 
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-        """Rows in any order, with repetitions; reads neighbours together."""
+        """Rows in any order, with repetitions; reads neighbours together.
+
+        What was read of a whole run leaves the cache of the system, for it is not asked for again:
+        a result of gigabytes is written sooner into that memory than into memory never used.
+        """
         distinct, position = np.unique(rows, return_inverse=True)
         found = np.empty((len(distinct), self.shape[1]), dtype="<f2")
         borders = [0, *(np.flatnonzero(np.diff(distinct) > NEAR_ROWS) + 1).tolist(), len(distinct)]
@@ -124,16 +129,22 @@ class Vectors:
         first, stop = int(rows[0]), int(rows[-1]) + 1
         if stop - first == len(rows):
             self._read(file, first, out)
+            if out.nbytes >= LEAVING_BYTES:
+                leave_cache(file.fileno(), self._position(first), out.nbytes)
         else:
             span = np.empty((stop - first, self.shape[1]), dtype="<f2")
             self._read(file, first, span)
             out[:] = span[rows - first]
 
     def _read(self, file: BinaryIO, first: int, out: npt.NDArray[np.float16]) -> None:
-        offset = self._offset + first * 2 * self.shape[1]
-        read = os.preadv(file.fileno(), [out.data.cast("B")], offset) if out.size else 0
+        position = self._position(first)
+        read = os.preadv(file.fileno(), [out.data.cast("B")], position) if out.size else 0
         if read != out.nbytes:
             raise IncompleteError(f"{file.name}: shorter than when it was opened", _REMEDY)
+
+    def _position(self, row: int) -> int:
+        """Of a row in the file, in bytes."""
+        return self._offset + row * 2 * self.shape[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, make_weights
+from virembed import h5, shards
 from virembed.h5 import seal
 from virembed.items import item_key
 from virembed.layout import Flag
@@ -184,6 +186,31 @@ def test_collecting_again_gives_the_same_datasets(finished: Sample, copy: Sample
     assert_same_datasets(finished.result, copy.result)
     proteins = [sample.home / "S.proteins.faa.gz" for sample in (finished, copy)]
     assert proteins[0].read_bytes() == proteins[1].read_bytes()
+
+
+@pytest.mark.parametrize("forget", ["all", "refused", "unknown"])
+def test_what_the_system_keeps_in_memory_does_not_matter(
+    forget: str, finished: Sample, copy: Sample, monkeypatch
+):
+    """Bytes of shards that were read, and of the result that were written, need not stay there."""
+    monkeypatch.setattr(shards, "LEAVING_BYTES", 1)
+    monkeypatch.setattr(h5, "_TO_DISK_BYTES", 1)
+    left: list[int] = []
+
+    def advise(descriptor: int, offset: int, num_bytes: int, advice: int) -> None:
+        left.append(num_bytes)
+        if forget == "refused":
+            raise OSError(errno.ENOSYS, "not here")
+        known(descriptor, offset, num_bytes, advice)
+
+    known = os.posix_fadvise
+    if forget == "unknown":
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "posix_fadvise", advise)
+    assert copy.collect() == 0
+    assert_same_datasets(finished.result, copy.result)
+    assert (forget == "unknown") == (not left)
 
 
 def test_embedding_again_in_other_chunks_gives_the_same_vectors(finished: Sample, tmp_path: Path):
