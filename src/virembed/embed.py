@@ -1,7 +1,8 @@
 """EMBED: one chunk in, one shard out, and its residues. Here the engine and a model meet.
 
 A GPU is taken, the model is loaded, the loop runs under a monitor while the checksums of the
-weights are compared in a thread, and the shard is written only when all of it is right.
+weights are compared in a thread. The GPU is given back empty, for the next task to take, and the
+shard is written when all of it is right.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def embed_chunk(
     write_s = time.perf_counter() - writing
     report = EmbedReport(
         origin,
-        done.run.loaded.info.name,
-        done.run.loaded.info.random,
+        done.run.info.name,
+        done.run.info.random,
         num_items=len(texts),
         num_tokens=int(done.result.num_tokens.sum()),
     )
@@ -172,22 +173,24 @@ def _embed_items(  # noqa: PLR0917  what `embed_chunk` was given, in its order
     """Has the device no longer than for loading and computing."""
     import_kernels(settings.choose_device(asked.device).value)  # before a GPU waits for it
     waiting = time.perf_counter()
-    with take_device(asked.device, waiting=listener.waiting) as device:
-        started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        taken = time.perf_counter()
-        run = ModelOnDevice(model, weights, asked, device)
-        loaded = time.perf_counter()
-        with ThreadPoolExecutor(1) as pool, Monitor(gpu_uuid(device.value)) as monitor:
+    with ThreadPoolExecutor(1) as pool:
+        with take_device(asked.device, waiting=listener.waiting) as device:
+            started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            taken = time.perf_counter()
+            run = ModelOnDevice(model, weights, asked, device)
+            loaded = time.perf_counter()
             # reading every byte takes seconds for the large models
-            checked = pool.submit(verify_checksums, weights, run.loaded.info)
-            progress = _both(monitor.progress, listener.progress(len(texts)))
-            result = run.embed(
-                texts, progress, name_of=lambda item: keys[item].hex(), residues=residues
-            )
-            embedded = time.perf_counter()
-            checked.result()
-    seconds = {"wait": taken - waiting, "load": loaded - taken}
-    seconds["checksums"] = time.perf_counter() - embedded
+            checked = pool.submit(verify_checksums, weights, run.info)
+            with Monitor(gpu_uuid(device.value)) as monitor:
+                progress = _both(monitor.progress, listener.progress(len(texts)))
+                result = run.embed(
+                    texts, progress, name_of=lambda item: keys[item].hex(), residues=residues
+                )
+            run.free()
+        released = time.perf_counter()
+        checked.result()
+    seconds = {"wait": taken - waiting, "load": loaded - taken, "held": released - taken}
+    seconds["checksums"] = time.perf_counter() - released
     return _Done(run, result, monitor, started, seconds)
 
 
@@ -200,17 +203,19 @@ def _both(one: Progress, other: Progress) -> Progress:
 
 
 class ModelOnDevice:
-    """A loaded model, ready to embed, with every choice and its reason."""
+    """A loaded model, ready to embed until it is freed, with every choice and its reason."""
 
     def __init__(self, model: str, weights: Path, asked: EmbedSettings, device: Choice) -> None:
         self.model, self.weights, self.asked, self.device = model, weights, asked, device
         self.precision = settings.choose_precision(asked.precision, device.value)
         settings.set_up_products()
-        self.loaded = self._load(self.precision.value)
+        self._loaded: LoadedEncoder | None = self._load(self.precision.value)
+        self.info, self.attention = self._loaded.info, self._loaded.attention
+        self.pooling = self._loaded.encoder.pooling
         self.tokens_per_pack = settings.choose_tokens_per_pack(
             asked.tokens_per_pack,
             device.value,
-            bytes_per_token=self.loaded.encoder.bytes_per_token,
+            bytes_per_token=self._loaded.encoder.bytes_per_token,
         )
 
     def embed(
@@ -220,11 +225,13 @@ class ModelOnDevice:
         name_of: Callable[[int], str] | None = None,
         residues: TakeResidues | None = None,
     ) -> Embeddings:
+        if self._loaded is None:
+            raise RuntimeError("the model was freed")
         wider = settings.WIDER[self.precision.value]
         return embed_items(
             texts,
-            encoder=self.loaded.encoder,
-            tokenizer=self.loaded.tokenizer,
+            encoder=self._loaded.encoder,
+            tokenizer=self._loaded.tokenizer,
             device=torch.device(self.device.value),
             tokens_per_pack=int(self.tokens_per_pack.value),
             progress=progress,
@@ -233,6 +240,12 @@ class ModelOnDevice:
             residues=residues,
         )
 
+    def free(self) -> None:
+        """Gives the memory of the device back: the next task finds it before this one ends."""
+        self._loaded = None
+        if self.device.value.startswith("cuda"):
+            torch.cuda.empty_cache()
+
     def _encoder(self, precision: str) -> Encoder:
         return self._load(precision).encoder
 
@@ -240,10 +253,10 @@ class ModelOnDevice:
     def identity(self) -> ShardIdentity:
         return ShardIdentity(
             model=self.model,
-            weights_sha256=self.loaded.info.sha256,
-            dim=self.loaded.info.dim,
+            weights_sha256=self.info.sha256,
+            dim=self.info.dim,
             precision=self.precision.value,
-            pooling=self.loaded.encoder.pooling,
+            pooling=self.pooling,
             virembed=__version__,
         )
 
@@ -254,13 +267,13 @@ class ModelOnDevice:
         choices = {
             "device": self.device,
             "precision": self.precision,
-            "attention": self.loaded.attention,
+            "attention": self.attention,
             "tokens_per_pack": self.tokens_per_pack,
         }
         return ShardOrigin(
             chunk=chunk,
             device=settings.device_name(self.device.value),
-            attention=self.loaded.attention.value,
+            attention=self.attention.value,
             tokens_per_pack=int(self.tokens_per_pack.value),
             reasons={name: choice.reason for name, choice in choices.items()},
             software={"python": platform.python_version(), "torch": torch.__version__},

@@ -199,6 +199,15 @@ def test_an_item_that_cannot_fit_is_named():
         embed_marked(["A", "AB", "A" * 2000], Marked(limit=1024), name_of=lambda i: f"key{i}")
 
 
+def test_the_first_block_is_small_and_the_others_twice_as_large(monkeypatch):
+    monkeypatch.setattr(stream, "FIRST_BLOCK_LETTERS", 20)
+    monkeypatch.setattr(stream, "BLOCK_LETTERS", 60)
+    texts = ["A" * 10] * 20 + ["A" * 70, "A"]
+    blocks = [block.tolist() for block in stream.blocks_of(texts, np.arange(22))]
+    assert [len(block) for block in blocks] == [2, 4, 6, 6, 2, 1, 1]
+    assert np.concatenate(blocks).tolist() == list(range(22))
+
+
 def test_packs_run_on_over_blocks(monkeypatch):
     monkeypatch.setattr(stream, "BLOCK_LETTERS", 100)
     texts = marked_texts()

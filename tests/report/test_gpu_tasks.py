@@ -24,7 +24,7 @@ def gpu_stats(number: int, *, gpu: str = "GPU-1", started: str = "10:00:00") -> 
         "num_tokens": 100_000,
         "chunk": f"S.1.esm2.{number:05d}",
         "device": "NVIDIA H200",
-        "seconds": {"load": 4.0, "tokenize": 1.0, "loop": 10.0},
+        "seconds": {"load": 4.0, "tokenize": 1.0, "loop": 10.0, "held": 15.0},
         "num_packs": 8,
         "num_halvings": 0,
         "fill_tokens": 2_000,

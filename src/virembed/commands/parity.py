@@ -58,14 +58,14 @@ def parity(
     run = ModelOnDevice(model, weights, asked, chosen)
     ours = run.embed(texts, progress=lambda _items, _tokens: None)
     begin = time.perf_counter()
-    original = original_encoder(weights, run.loaded.info, torch.device(chosen.value))
+    original = original_encoder(weights, run.info, torch.device(chosen.value))
     originals = np.stack([original(text).numpy() for text in texts])
     original_s = time.perf_counter() - begin
 
     limit = MIN_COSINE[run.precision.value]
     click.echo(
-        f"{run.loaded.info.name}, products in {run.precision.value}, attention "
-        f"{run.loaded.attention.value}, {device_name(chosen.value)}"
+        f"{run.info.name}, products in {run.precision.value}, attention "
+        f"{run.attention.value}, {device_name(chosen.value)}"
     )
     click.echo(HEADER)
     worst = 1.0

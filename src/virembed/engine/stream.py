@@ -21,6 +21,7 @@ from virembed.contracts import Pack, PackedTokens, Tokenizer
 from virembed.engine.planner import plan_packs
 
 BLOCK_LETTERS = 4 * 2**20  # dozens of packs
+FIRST_BLOCK_LETTERS = 2**18  # the device waits for the first block; later ones are twice as large
 BLOCKS_AHEAD = 2
 PACKS_AHEAD = 4
 FILL_LENGTH = 128  # throw-away sequences are short, their attention costs next to nothing
@@ -52,13 +53,15 @@ def stream_packs(
 
 
 def blocks_of(texts: Sequence[str], items: IdArray) -> Iterator[IdArray]:
-    """Cuts `items` into runs of at most `BLOCK_LETTERS` letters, or one item."""
+    """Cuts `items` into runs of at most `BLOCK_LETTERS` letters, at first less, or one item."""
     first = letters = 0
+    limit = min(FIRST_BLOCK_LETTERS, BLOCK_LETTERS)
     for number, item in enumerate(items):
         letters += len(texts[item])
-        if letters > BLOCK_LETTERS and number > first:
+        if letters > limit and number > first:
             yield items[first:number]
             first, letters = number, len(texts[item])
+            limit = min(2 * limit, BLOCK_LETTERS)
     if first < len(items):
         yield items[first:]
 

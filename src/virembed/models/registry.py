@@ -101,6 +101,9 @@ def import_kernels(device: str) -> None:
     if device.startswith("cuda") and has_triton():
         import_module("virembed.models.triton_linear")
         import_module("virembed.models.triton_attention")
+        # A hash of all of Triton is part of the name of each compiled kernel: a third of a second.
+        # It is remembered, and made with the first kernel by a Triton that has it elsewhere.
+        getattr(import_module("triton.runtime.cache"), "triton_key", lambda: None)()
 
 
 def load_encoder(

@@ -72,7 +72,7 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
 )
 GPU_COLUMNS = (
     *("task", "sample", "model", "device", "gpu", "driver", "started", "load_s", "tokenize_s"),
-    *("loop_s", "num_items", "num_tokens", "tokens_per_s", "busy_percent", "stalled_s"),
+    *("loop_s", "held_s", "num_items", "num_tokens", "tokens_per_s", "busy_percent", "stalled_s"),
     *("peak_memory_gb", "power_w", "clock_mhz", "num_packs", "num_halvings", "fill_percent"),
 )
 

@@ -51,6 +51,7 @@ def _facts(stats: Mapping[str, Any]) -> dict[str, Any]:
         "load_s": seconds["load"],
         "tokenize_s": seconds["tokenize"],
         "loop_s": seconds["loop"],
+        "held_s": seconds["held"],
         "num_items": stats["num_items"],
         "num_tokens": stats["num_tokens"],
         "tokens_per_s": stats["num_tokens"] / seconds["loop"] if seconds["loop"] else None,
@@ -114,7 +115,7 @@ def device_seconds(tasks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, fl
             task["model"], {"tasks": 0, "held_s": 0.0, "loop_s": 0.0, "num_tokens": 0}
         )
         total["tasks"] += 1
-        total["held_s"] += task["load_s"] + task["tokenize_s"] + task["loop_s"]
+        total["held_s"] += task["held_s"]
         total["loop_s"] += task["loop_s"]
         total["num_tokens"] += task["num_tokens"]
     return totals
