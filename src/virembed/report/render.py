@@ -164,7 +164,7 @@ def _legend(colouring: Mapping[str, Any]) -> list[tuple[str, str, Any, int]]:
 
 def _tasks(data: Mapping[str, Any]) -> dict[str, Any]:
     tasks = data["tasks"]
-    longest = sorted(tasks, key=lambda task: (-timeline.held_s(task), task["task"]))
+    longest = sorted(tasks, key=lambda task: (-task["held_s"], task["task"]))
     longest = longest[:MAX_TASKS_LISTED]
     tops = {
         model.name: {name: _largest(longest, model.name, name) for name in SERIES}
@@ -190,7 +190,6 @@ def _tasks(data: Mapping[str, Any]) -> dict[str, Any]:
             )
             for task in longest
         ],
-        "held_s": timeline.held_s,
         "num_tasks_unlisted": len(tasks) - len(longest),
         "versus": versus,
         "planned_s": planned_s(data) if versus else None,

@@ -36,7 +36,7 @@ def lay_out(tasks: Sequence[Mapping[str, Any]]) -> Lanes:
     shown = list(tasks[:MAX_BARS])
     if not shown:
         return Lanes([], [], [], 0)
-    spans = [(task["started"], task["started"] + held_s(task)) for task in shown]
+    spans = [(task["started"], task["started"] + task["held_s"]) for task in shown]
     active = _merged(spans)
     total = sum(end - begin for begin, end in active) or 1.0
 
@@ -58,11 +58,6 @@ def lay_out(tasks: Sequence[Mapping[str, Any]]) -> Lanes:
         lanes[lane][1].append((left, max(round(percent(end) - left, 3), 0.15), task))
     pauses = [(percent(last[1]), begin - last[1]) for last, (begin, _) in pairwise(active)]
     return Lanes(_named(lanes), pauses, _marks(total), len(tasks) - len(shown))
-
-
-def held_s(task: Mapping[str, Any]) -> float:
-    """Seconds from the start of a task to the end of its loop."""
-    return float(task["held_s"])
 
 
 def _merged(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
