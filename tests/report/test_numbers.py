@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.report.conftest import MAP_POINTS, FinishedRun
 from virembed.report import data as report_data
-from virembed.report.projection import Projection, one_thread, project
+from virembed.report.projection import one_thread
 from virembed.report.rows import quotas, stratified
 from virembed.report.samples import failed_sample
 from virembed.report.tables import write_multiqc
@@ -223,21 +223,27 @@ def test_what_a_file_is_called_is_no_html_in_multiqc(data, tmp_path):
     assert table["data"]["x"]["verdict"] == "failed: &lt;b&gt;.h5: cut short; or damaged"
 
 
-def test_the_map_is_made_by_one_thread_each_whatever_the_machine_has(
+def test_what_is_computed_takes_one_thread_whatever_the_machine_has(
     finished_run: FinishedRun, monkeypatch
 ):
     with one_thread():
         pass  # loads what there is to limit
     threads: list[set[int]] = []
 
-    def watched(*arguments: object) -> Projection | None:
-        threads.append({library["num_threads"] for library in threadpool_info()})
-        return project(*arguments)
+    def watch(name: str) -> None:
+        known = getattr(report_data, name)
 
-    monkeypatch.setattr(report_data, "project", watched)
+        def watched(*arguments: object) -> object:
+            threads.append({library["num_threads"] for library in threadpool_info()})
+            return known(*arguments)
+
+        monkeypatch.setattr(report_data, name, watched)
+
+    for name in ("project", "read_strips", "sample_distances"):
+        watch(name)
     with threadpool_limits(3):
         report_data.report_data([finished_run.result("genome")])
-    assert threads == [{1}, {1}]
+    assert threads == [{1}] * 5  # of both models, but for the strips
 
 
 def test_small_samples_are_taken_whole_and_the_rest_is_shared():

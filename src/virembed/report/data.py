@@ -89,7 +89,15 @@ def report_data(
         samples[number] |= _with(path, lambda file: read_columns(file, edges))
     moments = {number: _with(path, _moments) for number, path in files.items()}
     chosen = _choose(samples, files, map_points)
-    planes = _planes(chosen, moments)
+    with one_thread():
+        planes = _planes(chosen, moments)
+        strips = _strips(files, planes.get(DNABERTS.name))
+        distances = {
+            model.name: sample_distances(
+                {number: parts[model.name] for number, parts in moments.items()}
+            )
+            for model in MODELS
+        }
     num_rows = sum(sample["counts"]["rows"] for sample in samples if sample["counts"])
     tasks = read_tasks(sorted(stats.glob(f"*{SUFFIX}"))) if stats else []
     return {
@@ -105,13 +113,8 @@ def report_data(
             if h.name in edges
         ],
         "map": build_map(chosen, planes, [sample["name"] for sample in samples], num_rows),
-        "strips": _strips(files, planes.get(DNABERTS.name)),
-        "distances": {
-            model.name: sample_distances(
-                {number: parts[model.name] for number, parts in moments.items()}
-            )
-            for model in MODELS
-        },
+        "strips": strips,
+        "distances": distances,
         "tasks": tasks,
         "devices": device_seconds(tasks),
         "plan": read_plan(plan) if plan else {},
@@ -228,7 +231,7 @@ def _planes(
     if not chosen:
         return {}
     # nearly all of the time a report takes
-    with one_thread(), ThreadPoolExecutor(len(MODELS)) as pool:  # one until both are done
+    with ThreadPoolExecutor(len(MODELS)) as pool:
         return dict(zip(MODEL_NAMES, pool.map(plane, MODEL_NAMES), strict=True))
 
 
