@@ -233,6 +233,13 @@ class _Collector:
             for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True):
                 written = writer.write_vectors(model.obsm, start + first, vectors)
                 norms[first : first + len(written)] = written
+        odd = np.flatnonzero(np.isnan(norms[: len(present)]))
+        if odd.size:
+            path = self.vectors[model.name].path_of(int(present[odd[0]]))
+            raise IncompleteError(
+                f"sample '{self.manifest.sample}', shards: {path.name}: a vector is not finite",
+                "Embed what is named here again, then collect.",
+            )
         return norms
 
     def _write_records(self, writer: ResultWriter) -> None:

@@ -5,10 +5,7 @@
     with open_complete(path) as file:    refuses what was not finished
     with open_sealed(path) as file:      refuses what was altered in a single bit, too
 
-A file whose writer was killed says complete = 0. The seal is an xxh3-128 hash of all bytes, behind
-the last one that HDF5 knows of, where no reader looks: HDF5 has checksums for most of its metadata,
-none for text, and may stumble over damage in any way. It is the hash of the hashes of blocks, so
-that what is written from the first byte to the last is not read again for it.
+A file whose writer was killed says complete = 0. The seal (`virembed.seal`) proves every byte.
 
 No file is locked: nobody reads what has no name yet, and some file systems of clusters know no
 locks.
@@ -27,18 +24,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-import xxhash
 
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
+from virembed.seal import CALL_BYTES, BlockHashes, SealedFile, seal, seal_problem, unreadable
 
 STRING = h5py.string_dtype("utf-8")
 COMPLETE = "complete"
-_SEAL = b"virembed tree %s\n"
-_SEAL_BYTES = len(_SEAL % bytes(32))
-_BLOCK_BYTES = 1 << 23  # with a hash of its own
-# To or from the system at a time: what stays in the cache of a core is copied much faster.
-_CALL_BYTES = 1 << 18
 _TO_DISK_BYTES = 1 << 25  # so much that was written is sent to the disk at a time
 
 
@@ -94,56 +86,6 @@ def _filled(disk: _Disk) -> Iterator[h5py.File]:
         disk.raise_error()
 
 
-class _Blocks:
-    """Hashes of the blocks of a file, made of what is written; the others are read."""
-
-    def __init__(self) -> None:
-        self._hashes: dict[int, bytes] = {}
-        self._begun = xxhash.xxh3_128()
-        self._end = -1  # up to where the begun block is hashed, -1 for none
-
-    def wrote(self, position: int, content: memoryview) -> None:
-        while content:
-            number, offset = divmod(position, _BLOCK_BYTES)
-            part = content[: _BLOCK_BYTES - offset]
-            self._hashes.pop(number, None)
-            if offset == 0:
-                self._begun, self._end = xxhash.xxh3_128(), position
-            if position == self._end:
-                self._begun.update(part)
-                self._end += len(part)
-                if self._end % _BLOCK_BYTES == 0:
-                    self._hashes[number], self._end = self._begun.digest(), -1
-            elif number == self._end // _BLOCK_BYTES:  # not in order
-                self._end = -1
-            position, content = position + len(part), content[len(part) :]
-
-    def cut(self, size: int) -> None:
-        """The file ends at `size` now."""
-        kept = size // _BLOCK_BYTES
-        self._hashes = {number: value for number, value in self._hashes.items() if number < kept}
-        self._end = -1
-
-    def digest(self, file: io.BufferedIOBase, num_bytes: int) -> bytes:
-        """Hash of the hashes of the blocks of the first bytes of a file, in hexadecimal."""
-        whole = xxhash.xxh3_128()
-        for number, start in enumerate(range(0, num_bytes, _BLOCK_BYTES)):
-            size = min(_BLOCK_BYTES, num_bytes - start)
-            known = self._hashes.get(number) if size == _BLOCK_BYTES else None
-            whole.update(known or _hash_of(file, start, size))
-        return whole.hexdigest().encode()
-
-
-def _hash_of(file: io.BufferedIOBase, start: int, num_bytes: int) -> bytes:
-    """The hash of some bytes of a file, or of those that are left of it."""
-    digest, buffer = xxhash.xxh3_128(), memoryview(bytearray(_CALL_BYTES))
-    file.seek(start)
-    while num_bytes and (size := file.readinto(buffer[: min(num_bytes, _CALL_BYTES)])):
-        digest.update(buffer[:size])
-        num_bytes -= size
-    return digest.digest()
-
-
 class _Disk(io.FileIO):
     """A new file for h5py to write to, which keeps an error to itself until it is asked.
 
@@ -153,7 +95,7 @@ class _Disk(io.FileIO):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
-        self.blocks = _Blocks()
+        self.blocks = BlockHashes()
         self._path = path
         self._error: OSError | None = None
         self._sent = 0  # up to where the disk has been told to take what was written
@@ -168,7 +110,7 @@ class _Disk(io.FileIO):
         self.blocks.wrote(self.tell(), left)
         try:
             while left and not self._error:
-                left = left[super().write(left[:_CALL_BYTES]) :]
+                left = left[super().write(left[:CALL_BYTES]) :]
             self._send()
         except OSError as error:
             self._error = error
@@ -202,35 +144,6 @@ def leave_cache(descriptor: int, offset: int, num_bytes: int) -> None:
             os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_DONTNEED)
 
 
-def seal(path: Path, blocks: _Blocks | None = None) -> None:
-    """Appends the hash of all bytes; opening the file for writing with HDF5 removes it.
-
-    Args:
-        blocks: those whose hashes are known.
-    """
-    with path.open("r+b") as file:
-        num_bytes = path.stat().st_size
-        sealed = _SEAL % (blocks or _Blocks()).digest(file, num_bytes)
-        file.seek(num_bytes)
-        file.write(sealed)
-
-
-def seal_problem(path: Path) -> str | None:
-    """What the seal says is wrong with a file, if anything. Reads every byte.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        num_bytes = path.stat().st_size - _SEAL_BYTES
-        file.seek(max(num_bytes, 0))
-        found = file.read()
-        if not found.startswith(_SEAL.split(b"%")[0]):
-            return "cut short, of another release, or written again by other software"
-        expected = _SEAL % _Blocks().digest(file, num_bytes)
-    return None if found == expected else "altered since it was written"
-
-
 @contextmanager
 def open_complete(
     path: Path, *, kind: str, remedy: str, form: str | None = None
@@ -248,7 +161,7 @@ def open_complete(
         file = h5py.File(path, "r", locking=False)
         complete = file.attrs.get(COMPLETE)
     except Exception as error:  # noqa: BLE001 - damage may come up as any error of h5py
-        raise _unreadable(path, error, kind, remedy) from None
+        raise unreadable(path, error, kind, remedy) from None
     with file:
         if complete is None:
             raise IncompleteError(
@@ -276,11 +189,45 @@ def open_sealed(path: Path, *, kind: str, remedy: str, form: str) -> Iterator[h5
     try:
         problem = seal_problem(path)
     except OSError as error:
-        raise _unreadable(path, error, kind, remedy) from None
+        raise unreadable(path, error, kind, remedy) from None
     if problem:
         raise IncompleteError(f"{path}: no whole {kind}: {problem}", remedy)
     with open_complete(path, kind=kind, remedy=remedy, form=form) as file:
         yield file
+
+
+@contextmanager
+def open_proven(
+    sealed: SealedFile, *, dataset: str, kind: str, remedy: str, form: str
+) -> Iterator[h5py.File]:
+    """A finished file, all of it compared with its seal but what lies in one contiguous dataset:
+    gigabytes that `sealed` is to read.
+
+    Args:
+        kind, form: as in `open_complete`.
+
+    Raises:
+        IncompleteError: as `open_complete`, or altered.
+    """
+    with sealed.opened() as raw:
+        # where HDF5 begins and ends; what lies between has checksums of its own
+        sealed.prove(raw, 0, 1)
+        sealed.prove(raw, sealed.num_bytes - 1, sealed.num_bytes)
+        with open_complete(sealed.path, kind=kind, remedy=remedy, form=form) as file:
+            start, stop = _place_of(file, dataset)
+            sealed.prove(raw, 0, start)
+            sealed.prove(raw, stop, sealed.num_bytes)
+            yield file
+
+
+def _place_of(file: h5py.File, dataset: str) -> tuple[int, int]:
+    """First byte of the values of a contiguous dataset, and the one after the last."""
+    try:
+        values = file[dataset].id
+        start = values.get_offset() or 0  # without values there is no place for them
+        return start, start + values.get_storage_size()
+    except Exception:  # noqa: BLE001 - damage may come up as any error of h5py
+        return 0, 0  # so that all of it is compared
 
 
 def require_space(directory: Path, num_bytes: int) -> None:
@@ -309,13 +256,6 @@ def format_of(path: Path) -> str | None:
             return form
     except Exception:  # noqa: BLE001 - damage may come up as any error of h5py
         return None
-
-
-def _unreadable(path: Path, error: Exception, kind: str, remedy: str) -> IncompleteError:
-    if isinstance(error, FileNotFoundError):
-        return IncompleteError(f"{path}: there is no such {kind}", remedy)
-    cause = " ".join(str(error).split())
-    return IncompleteError(f"{path}: no readable {kind} ({cause})", remedy)
 
 
 class Appendable:

@@ -10,9 +10,11 @@ in memory are the ids, and one feature file at a time.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -137,9 +139,14 @@ class _Scratch:
 
     def vectors(self) -> Vectors:
         self._file.flush()
-        return Vectors(
-            lambda: nullcontext(self._file), offset=0, shape=(len(self.position), self.dim)
-        )
+        return Vectors(self, offset=0, shape=(len(self.position), self.dim))
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        return nullcontext(self._file)
+
+    def read(self, file: BinaryIO, position: int, out: memoryview) -> None:
+        if os.preadv(file.fileno(), [out], position) != len(out):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), "the scratch file of the import")
 
 
 def _read(path: Path, scratch: Mapping[str, _Scratch]) -> tuple[str, ...]:

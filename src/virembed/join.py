@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from virembed.ahead import ahead
 from virembed.errors import IncompleteError
-from virembed.float16 import all_finite
 from virembed.layout import MODELS, chunk_name
 from virembed.manifest import Manifest
 from virembed.shards import Shard, differing_fields, open_shard
@@ -47,6 +46,10 @@ class ItemVectors:
             out[here] = self.shards[number].vectors.take(items[here] - self.starts[number])
         return out
 
+    def path_of(self, item: int) -> Path:
+        """The shard that holds an item."""
+        return self.shards[int(np.searchsorted(self.starts, item, side="right")) - 1].path
+
 
 def join_shards(
     manifest: Manifest, paths: Iterable[Path], cards: Mapping[str, WeightsInfo]
@@ -55,7 +58,8 @@ def join_shards(
 
     Raises:
         IncompleteError: a shard is damaged; otherwise names every shard that is missing, doubled,
-            foreign, not finite, or made with other weights, precision or pooling than the rest.
+            foreign, or made with other weights, precision or pooling than the rest. The vectors
+            themselves are compared with their seals when they are gathered.
     """
     chunks = _chunks(manifest)
     found: defaultdict[str, list[Shard]] = defaultdict(list)
@@ -141,8 +145,6 @@ def _content_problems(shard: Shard, manifest: Manifest, chunk: _Chunk) -> Iterat
         yield f"{shard.path.name}: its keys are not those of the manifest"
     elif shard.vectors.shape != (num_items, shard.identity.dim):
         yield f"{shard.path.name}: {len(shard.vectors)} vectors for {num_items} keys"
-    if not all(all_finite(block) for block in shard.vectors.blocks()):
-        yield f"{shard.path.name}: a vector is not finite"
 
 
 def _identity_problems(shards: list[Shard], card: WeightsInfo) -> Iterator[str]:

@@ -12,21 +12,21 @@ Written while the device computes: one block after the other, in a thread of its
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from virembed.errors import IncompleteError
-from virembed.h5 import LargeFile, new_large_file, open_complete, open_sealed, require_space
+from virembed.h5 import LargeFile, new_large_file, open_complete, open_proven, require_space
+from virembed.seal import SealedFile
 from virembed.shards import ShardIdentity
 
 FORMAT = "virembed.residue_shard/1"
@@ -146,18 +146,16 @@ def read_residue_shard(path: Path) -> ResidueShard:
 
 @contextmanager
 def open_residue_shard(path: Path) -> Iterator[tuple[ResidueShard, Residues]]:
-    """The same, all of it compared with its checksum, and its residues for reading.
+    """The same, compared with its seal: its residues when they are read, the rest at once.
 
     Raises:
         IncompleteError: also where it was altered since it was written.
     """
-    with (
-        open_sealed(path, kind=_KIND, remedy=_REMEDY, form=FORMAT) as file,
-        path.open("rb") as raw,
-    ):
+    sealed = SealedFile(path, kind=_KIND, remedy=_REMEDY)
+    with open_proven(sealed, dataset="residues", kind=_KIND, remedy=_REMEDY, form=FORMAT) as file:
         shard = _described(path, file)
         # no residues, no storage, no offset
-        yield shard, Residues(raw, offset=file["residues"].id.get_offset() or 0, shard=shard)
+        yield shard, Residues(sealed, offset=file["residues"].id.get_offset() or 0, shard=shard)
 
 
 def _described(path: Path, file: h5py.File) -> ResidueShard:
@@ -174,10 +172,14 @@ def _described(path: Path, file: h5py.File) -> ResidueShard:
 
 
 class Residues:
-    """The residues of a chunk on disk, read in the order of the items."""
+    """The residues of a chunk on disk, read in the order of the items.
 
-    def __init__(self, file: BinaryIO, *, offset: int, shard: ResidueShard) -> None:
-        self._file, self._offset, self._shard = file, offset, shard
+    Raises:
+        IncompleteError: from `blocks`: altered since they were written.
+    """
+
+    def __init__(self, sealed: SealedFile, *, offset: int, shard: ResidueShard) -> None:
+        self._sealed, self._offset, self._shard = sealed, offset, shard
 
     def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
         """Item after item, float16 [rows, D], at most `READ_BYTES` or one row at a time; a block is
@@ -185,21 +187,17 @@ class Residues:
         dim = self._shard.shape[1]
         room = np.empty((max(READ_BYTES // (2 * dim), 1), dim), dtype="<f2")
         filled = 0
-        for start, length in zip(
-            self._shard.starts.tolist(), self._shard.lengths.tolist(), strict=True
-        ):
-            done = 0
-            while done < length:
-                number = min(length - done, len(room) - filled)
-                self._read(start + done, room[filled : filled + number])
-                done, filled = done + number, filled + number
-                if filled == len(room):
-                    yield room
-                    filled = 0
+        places = zip(self._shard.starts.tolist(), self._shard.lengths.tolist(), strict=True)
+        with self._sealed.opened() as file:
+            for start, length in places:
+                done = 0
+                while done < length:
+                    number = min(length - done, len(room) - filled)
+                    out = room[filled : filled + number].data.cast("B")
+                    self._sealed.read(file, self._offset + (start + done) * 2 * dim, out)
+                    done, filled = done + number, filled + number
+                    if filled == len(room):
+                        yield room
+                        filled = 0
         if filled:
             yield room[:filled]
-
-    def _read(self, first: int, out: npt.NDArray[np.float16]) -> None:
-        offset = self._offset + first * 2 * self._shard.shape[1]
-        if os.preadv(self._file.fileno(), [out.data.cast("B")], offset) != out.nbytes:
-            raise IncompleteError(f"{self._shard.path}: shorter than when it was opened", _REMEDY)

@@ -27,10 +27,11 @@ import numpy.typing as npt
 
 from virembed.errors import IncompleteError
 from virembed.float16 import all_finite
-from virembed.h5 import STRING, format_of, new_large_file, open_complete, seal_problem
+from virembed.h5 import STRING, format_of, new_large_file, open_complete
 from virembed.layout import ESM2, chunk_name
 from virembed.manifest import Manifest
 from virembed.residue_shards import SUFFIX, ResidueShard, open_residue_shard, read_residue_shard
+from virembed.seal import seal_problem
 from virembed.shards import ShardIdentity, differing_fields
 from virembed.weights_info import WeightsInfo
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import xxhash
 
 from virembed import anndata_encoding as ad
-from virembed.float16 import as_float32
+from virembed.float16 import all_finite, as_float32
 from virembed.h5 import STRING
 from virembed.layout import FRAME_NAMES, MODELS, SCHEMA_VERSION
 from virembed.manifest import STATUSES
@@ -138,10 +138,10 @@ class ResultWriter:
         return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
 
     def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> Norms:
-        """Rows of a matrix, all of one block, in order, contiguous and finite.
+        """Rows of a matrix, all of one block, in order and contiguous.
 
         Returns:
-            their norms, fp32 [rows]
+            their norms, fp32 [rows]; NaN where a vector is not finite, which no file may have
         """
         norms = self._counting.submit(self._stats[obsm].add, vectors)  # beside writing
         self._matrices[obsm][start : start + len(vectors)] = vectors
@@ -249,11 +249,15 @@ class _Statistics:
         self._squares = np.zeros(dim)
 
     def add(self, vectors: npt.NDArray[np.float16]) -> Norms:
-        """Counts rows in; returns their norms, fp32 [rows]."""
+        """Counts rows in; returns their norms, fp32 [rows], NaN where one is not finite."""
         norms = np.empty(len(vectors), dtype=np.float32)
         for first in range(0, len(vectors), _CACHED_ROWS):
             rows = slice(first, first + _CACHED_ROWS)
-            values = as_float32(vectors[rows]).astype(np.float64)
+            halves = vectors[rows]
+            if not all_finite(halves):
+                norms[rows] = np.where(np.isfinite(halves).all(axis=1), 0, np.nan)
+                continue
+            values = as_float32(halves).astype(np.float64)
             self._sum += values.sum(axis=0)
             self._squares += np.einsum("ij,ij->j", values, values)
             norms[rows] = np.sqrt(np.einsum("ij,ij->i", values, values))

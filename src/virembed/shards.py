@@ -11,20 +11,19 @@ vector       float16 [items, D], contiguous, so that rows are read without HDF5
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from virembed.errors import IncompleteError
-from virembed.h5 import leave_cache, new_file, open_sealed
+from virembed.h5 import leave_cache, new_file, open_proven
+from virembed.seal import SealedFile
 
 FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
@@ -76,25 +75,29 @@ class ShardOrigin:
     monitor: dict[str, Any]
 
 
+class Source(Protocol):
+    """What vectors are read from: `SealedFile`, or a file of one's own."""
+
+    def opened(self) -> AbstractContextManager[BinaryIO]: ...
+
+    def read(self, file: BinaryIO, position: int, out: memoryview) -> None:
+        """Some bytes of the opened file."""
+
+
 class Vectors:
-    """The vectors of a shard on disk, float16 [items, D]; reading leaves nothing in memory, and
-    between two reads no file is open: a sample may have more shards than a process may have files.
+    """The vectors of a shard on disk, float16 [items, D]; reading leaves nothing in memory.
 
     Mapping the file would be less code, but mapped pages count as memory of the process, and on a
     cluster a task is killed for them.
 
     Args:
-        source: gives the file, open for as long as it is read from.
         offset: of the first vector, in bytes.
+
+    Raises:
+        IncompleteError: from all that reads: altered since they were written.
     """
 
-    def __init__(
-        self,
-        source: Callable[[], AbstractContextManager[BinaryIO]],
-        *,
-        offset: int,
-        shape: tuple[int, int],
-    ) -> None:
+    def __init__(self, source: Source, *, offset: int, shape: tuple[int, int]) -> None:
         self._source, self._offset, self.shape = source, offset, shape
 
     def __len__(self) -> int:
@@ -109,7 +112,7 @@ class Vectors:
         distinct, position = np.unique(rows, return_inverse=True)
         found = np.empty((len(distinct), self.shape[1]), dtype="<f2")
         borders = [0, *(np.flatnonzero(np.diff(distinct) > NEAR_ROWS) + 1).tolist(), len(distinct)]
-        with self._source() as file:
+        with self._source.opened() as file:
             for a, b in pairwise(borders):
                 if b > a:
                     self._read_some(file, distinct[a:b], found[a:b])
@@ -117,7 +120,7 @@ class Vectors:
 
     def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
         """All rows, some at a time."""
-        with self._source() as file:
+        with self._source.opened() as file:
             for first in range(0, len(self), BLOCK_ROWS):
                 block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
                 self._read(file, first, block)
@@ -137,10 +140,9 @@ class Vectors:
             out[:] = span[rows - first]
 
     def _read(self, file: BinaryIO, first: int, out: npt.NDArray[np.float16]) -> None:
-        position = self._position(first)
-        read = os.preadv(file.fileno(), [out.data.cast("B")], position) if out.size else 0
-        if read != out.nbytes:
-            raise IncompleteError(f"{file.name}: shorter than when it was opened", _REMEDY)
+        self._source.read(
+            file, self._position(first), out.data.cast("B") if out.size else memoryview(b"")
+        )
 
     def _position(self, row: int) -> int:
         """Of a row in the file, in bytes."""
@@ -199,16 +201,16 @@ def write_shard(
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[Shard]:
-    """A shard, all of it compared with its checksum.
+    """A shard, compared with its seal: its vectors when they are read, the rest at once.
 
     Raises:
         IncompleteError: not a finished shard, or altered since it was written.
     """
-    source = _Unchanged(path)  # before the first byte is read
-    with open_sealed(path, kind="shard", remedy=_REMEDY, form=FORMAT) as file:
+    sealed = SealedFile(path, kind="shard", remedy=_REMEDY)
+    with open_proven(sealed, dataset="vector", kind="shard", remedy=_REMEDY, form=FORMAT) as file:
         dataset = file["vector"]
         # no items, no storage, no offset
-        vectors = Vectors(source, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
+        vectors = Vectors(sealed, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
         yield Shard(
             path,
             identity=ShardIdentity(**json.loads(file.attrs["identity"])),
@@ -216,30 +218,6 @@ def open_shard(path: Path) -> Iterator[Shard]:
             vectors=vectors,
             _file=file,
         )
-
-
-class _Unchanged:
-    """Opens a shard again and again, as long as it is the file that was compared with its seal."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._state = _state(os.stat(path)) if path.exists() else None
-
-    @contextmanager
-    def __call__(self) -> Iterator[BinaryIO]:
-        try:
-            file = self._path.open("rb", buffering=0)
-        except OSError as error:
-            raise IncompleteError(f"{self._path}: {error.strerror}", _REMEDY) from None
-        with file:
-            if _state(os.fstat(file.fileno())) != self._state:
-                raise IncompleteError(f"{self._path}: replaced while it was read", _REMEDY)
-            yield cast("BinaryIO", file)
-
-
-def _state(found: os.stat_result) -> tuple[int, ...]:
-    """What tells a file from another one, or from what it was before somebody wrote to it."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def differing_fields(one: ShardIdentity, other: ShardIdentity) -> list[str]:

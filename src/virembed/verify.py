@@ -15,7 +15,7 @@ import h5py
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
 from virembed.float16 import all_finite
-from virembed.h5 import open_complete, seal_problem
+from virembed.h5 import open_complete
 from virembed.layout import IMPORTED, MODELS, SCHEMA_VERSION
 from virembed.result import (
     BLOCK_ROWS,
@@ -25,6 +25,7 @@ from virembed.result import (
     Checksums,
     stored_bytes,
 )
+from virembed.seal import seal_problem
 
 _REMEDY = "Copy the file again, or run COLLECT again with -resume."
 

@@ -15,10 +15,10 @@ from tests.faults.conftest import FASTA
 from tests.faults.program import collect_arguments, embed_arguments, split_arguments
 from tests.steps import Sample, call
 from virembed.errors import IncompleteError
-from virembed.h5 import seal
 from virembed.manifest import open_manifest
 from virembed.residue_shards import open_residue_shard
 from virembed.residues import verify_residues
+from virembed.seal import seal
 from virembed.shards import open_shard
 from virembed.verify import verify_result
 
@@ -39,11 +39,23 @@ def open_and_close(opened: Callable[[Path], object]) -> Callable[[Path], None]:
     return read
 
 
+def read_shard(path: Path) -> None:
+    with open_shard(path) as shard:
+        for _ in shard.vectors.blocks():
+            pass
+
+
+def read_residue_shard(path: Path) -> None:
+    with open_residue_shard(path) as (_, residues):
+        for _ in residues.blocks():
+            pass
+
+
 READERS = {
-    SHARD: open_and_close(open_shard),
+    SHARD: read_shard,
     MANIFEST: open_and_close(open_manifest),
     RESULT: verify_result,
-    RESIDUE_SHARD: open_and_close(open_residue_shard),
+    RESIDUE_SHARD: read_residue_shard,
     RESIDUES: verify_residues,
 }
 

@@ -18,9 +18,9 @@ import pytest
 
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, make_weights
 from virembed import h5, shards
-from virembed.h5 import seal
 from virembed.items import item_key
 from virembed.layout import Flag
+from virembed.seal import seal
 
 CHUNKS = {"esm2-chunk-residues": 500, "dnaberts-chunk-bp": 20000}
 

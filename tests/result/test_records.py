@@ -11,7 +11,7 @@ import pytest
 
 from tests.result.test_import import IDS, import_, merged_file
 from tests.steps import Sample, Weights, call
-from virembed.h5 import seal
+from virembed.seal import seal
 
 from .conftest import WINDOW, make_sample, plasmid
 from .test_export import export

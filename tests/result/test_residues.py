@@ -18,8 +18,8 @@ from tests.residues import assert_as_the_original, assert_every_row_is_a_mean
 from tests.result.conftest import plasmid
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, call, make_weights
 from virembed import residue_shards
-from virembed.h5 import seal
 from virembed.models.esm2 import Esm2
+from virembed.seal import seal
 
 CHUNKS = {"window": 300, "esm2-chunk-residues": 500, "dnaberts-chunk-bp": 20000}
 PLASMID = DEMO / "NC_005816.fna.gz"
