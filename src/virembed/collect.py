@@ -221,7 +221,6 @@ class _Collector:
         self, model: ModelSlot, items: Int64s, start: int, writer: ResultWriter
     ) -> Norms:
         """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
-        norms = np.full(len(items), np.nan, dtype=np.float32)
         # rows with a vector are the first rows: block A for proteins, all or none for DNA
         present = items[items >= 0]
         size = writer.piece_rows(model.obsm)
@@ -230,9 +229,13 @@ class _Collector:
         self.written[model.name] += len(present)
         with ThreadPoolExecutor(READERS) as reading:
             gathered = (reading.submit(gather, present[first : first + size]) for first in firsts)
-            for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True):
-                written = writer.write_vectors(model.obsm, start + first, vectors)
-                norms[first : first + len(written)] = written
+            counted = [
+                writer.write_vectors(model.obsm, start + first, vectors)
+                for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True)
+            ]
+        norms = np.full(len(items), np.nan, dtype=np.float32)
+        for first, found in zip(firsts, counted, strict=True):
+            norms[first : min(first + size, len(present))] = found.result()
         odd = np.flatnonzero(np.isnan(norms[: len(present)]))
         if odd.size:
             path = self.vectors[model.name].path_of(int(present[odd[0]]))

@@ -250,7 +250,7 @@ class _Importer:
         for first in range(0, len(where), size):
             block = self.vectors[model.name].take(where[first : first + size])
             norms.append(self.writer.write_vectors(model.obsm, part.start + first, block))
-        return np.concatenate(norms)
+        return np.concatenate([found.result() for found in norms])
 
     def _obs(self, part: slice, norms: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Any]:
         rows = np.arange(part.start, part.stop)

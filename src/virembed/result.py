@@ -15,8 +15,9 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +35,7 @@ from virembed.manifest import STATUSES
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
 _CACHED_ROWS = 1 << 6  # so many as double stay in the cache of a core
+PIECES_UNCOUNTED = 3  # of vectors, which stay in memory until their norms are known
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
 # What a file takes beside its vectors, with ids of usual length.
 TABLES_BYTES = 96_000
@@ -117,6 +119,7 @@ class ResultWriter:
         }
         self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
         self._counting = ThreadPoolExecutor(1)
+        self._uncounted: deque[Future[Norms]] = deque()
         self._uns = ad.new_dict(file, "uns")
         self._records = self._new_records(num_records)
         self.checksums = Checksums()
@@ -137,16 +140,25 @@ class ResultWriter:
         chunks = self._matrices[obsm].chunks
         return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
 
-    def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> Norms:
+    def write_vectors(
+        self, obsm: str, start: int, vectors: npt.NDArray[np.float16]
+    ) -> Future[Norms]:
         """Rows of a matrix, all of one block, in order and contiguous.
 
         Returns:
-            their norms, fp32 [rows]; NaN where a vector is not finite, which no file may have
+            their norms, fp32 [rows], as soon as they are counted: beside writing these and others;
+            NaN where a vector is not finite, which no file may have
         """
-        norms = self._counting.submit(self._stats[obsm].add, vectors)  # beside writing
+        norms = self._counting.submit(self._count, obsm, start, vectors)
+        self._uncounted.append(norms)
+        while len(self._uncounted) > PIECES_UNCOUNTED:
+            self._uncounted.popleft().result()
         self._matrices[obsm][start : start + len(vectors)] = vectors
+        return norms
+
+    def _count(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> Norms:
         self.checksums.add(obsm, start, vectors.data)
-        return norms.result()
+        return self._stats[obsm].add(vectors)
 
     def write_records(
         self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
@@ -167,6 +179,8 @@ class ResultWriter:
 
     def finish(self, *, sample: str, uns: Mapping[str, Any]) -> None:
         """Everything that is known once all rows are written."""
+        for norms in self._uncounted:
+            norms.result()
         self._counting.shutdown()
         for name, value in uns.items():
             ad.write_value(self._uns, name, value)

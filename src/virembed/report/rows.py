@@ -77,7 +77,7 @@ def choose_rows(file: h5py.File, *, sample: int, number: int) -> ChosenRows:
     return ChosenRows(
         sample,
         row,
-        vectors={model.name: take(file[f"obsm/{model.obsm}"], row) for model in MODELS},
+        vectors={model.name: take_rows(file[f"obsm/{model.obsm}"], row) for model in MODELS},
         columns=columns,
         records=_texts(obs["record_id/categories"], take(obs["record_id/codes"], row)),
     )
@@ -89,6 +89,18 @@ def take(dataset: h5py.Dataset, rows: Numbers) -> Numbers:
     for start in range(0, len(rows), READ_ROWS):
         part = rows[start : start + READ_ROWS]
         found[start : start + READ_ROWS] = dataset[part]
+    return found
+
+
+def take_rows(matrix: h5py.Dataset, rows: Numbers) -> Numbers:
+    """The same of a matrix, row by row: a selection of hundreds of scattered rows takes HDF5 ten
+    times as long."""
+    found = np.empty((len(rows), matrix.shape[1]), matrix.dtype)
+    source, one_row = matrix.id.get_space(), (1, matrix.shape[1])
+    target = h5py.h5s.create_simple(one_row)
+    for place, row in enumerate(rows.tolist()):
+        source.select_hyperslab((row, 0), one_row)
+        matrix.id.read(target, source, found[place : place + 1])
     return found
 
 
