@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from reads import write_reads
 
 from virembed import __version__
@@ -32,7 +33,8 @@ from virembed.layout import MODELS
 from virembed.shards import SUFFIX, ShardIdentity, ShardOrigin, write_shard
 from virembed.weights_info import WeightsInfo, write_info
 
-CHUNK_LETTERS = {"esm2": 1_000_000, "dnaberts": 10_000_000}
+# As the pipeline's, by default.
+CHUNK_LETTERS = {"esm2": 20_000_000, "dnaberts": 500_000_000}
 
 
 def timed(command: list[str]) -> dict[str, float]:
@@ -60,7 +62,7 @@ def run_split(home: Path) -> dict[str, float]:
 def make_shards(home: Path, dims: dict[str, int]) -> None:
     """What EMBED would have left."""
     (home / "shards").mkdir()
-    vectors = np.random.default_rng(1)
+    random = np.random.default_rng(1)
     for model in MODELS:
         card = WeightsInfo(
             model.name, "random", dims[model.name], 1, 1, 1, 1, {}, random=True,
@@ -82,8 +84,16 @@ def make_shards(home: Path, dims: dict[str, int]) -> None:
                 keys=keys,
                 num_tokens=np.ones(len(keys), dtype=np.int64),
                 flags=np.zeros(len(keys), dtype=np.uint8),
-                vectors=vectors.standard_normal((len(keys), card.dim)).astype(np.float16),
+                vectors=random_vectors(random, len(keys), card.dim),
             )  # fmt: skip
+
+
+def random_vectors(random: np.random.Generator, number: int, dim: int) -> npt.NDArray[np.float16]:
+    vectors = np.empty((number, dim), dtype=np.float16)
+    for first in range(0, number, 4096):  # half a shard is gigabytes
+        part = vectors[first : first + 4096]
+        part[:] = random.standard_normal(part.shape, dtype=np.float32)
+    return vectors
 
 
 def run_collect(home: Path) -> dict[str, Any]:

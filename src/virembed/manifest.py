@@ -230,14 +230,7 @@ class _Texts:
 
 
 def _read_texts(group: h5py.Group, name: str, start: int, stop: int) -> list[str]:
-    if start >= stop:
-        return []
-    ends = group[f"{name}_end"][max(start - 1, 0) : stop].tolist()
-    begins = ends[:-1] if start else [0, *ends[:-1]]
-    ends = ends[1:] if start else ends
-    letters = group[f"{name}_letters"][begins[0] : ends[-1]].tobytes().decode("ascii")
-    base = begins[0]
-    return [letters[a - base : b - base] for a, b in zip(begins, ends, strict=True)]
+    return _texts_at(group, name, np.arange(start, stop)) if start < stop else []
 
 
 def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[str]:
@@ -246,10 +239,21 @@ def _pick_texts(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list
     wanted, position = np.unique(numbers, return_inverse=True)
     for here in np.split(wanted, np.flatnonzero(np.diff(wanted // PICK_SPAN)) + 1):
         if len(here):
-            first, last = int(here[0]), int(here[-1])
-            span = _read_texts(group, name, first, last + 1)
-            texts += [span[offset] for offset in (here - first).tolist()]
+            texts += _texts_at(group, name, here)
     return [texts[at] for at in position.tolist()]
+
+
+def _texts_at(group: h5py.Group, name: str, numbers: npt.NDArray[Any]) -> list[str]:
+    """The texts of these numbers, ascending; reads all that lies between the first and the last,
+    and makes texts of those alone: of a large sample few are wanted of each span."""
+    first, stop = int(numbers[0]), int(numbers[-1]) + 1
+    # where each begins, and after them the end of the last; none ends before number 0
+    borders = group[f"{name}_end"][max(first - 1, 0) : stop]
+    borders = borders if first else np.concatenate([[0], borders])
+    base, end = int(borders[0]), int(borders[-1])
+    letters = group[f"{name}_letters"][base:end].tobytes().decode("ascii")
+    begins, ends = borders[numbers - first] - base, borders[numbers - first + 1] - base
+    return [letters[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
 class _Items:

@@ -225,11 +225,12 @@ def expected_bytes(
 
 
 class Checksums:
-    """xxh3-128 of each column and matrix, per block of `BLOCK_ROWS` rows."""
+    """xxh3-128 of each column and matrix, per block of `BLOCK_ROWS` rows: blocks in any order, the
+    rows of each in theirs."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[int, Any]] = {}
-        self._done: dict[str, list[str]] = {}
+        self._done: dict[str, dict[int, str]] = {}
 
     def add(self, name: str, start: int, content: Any) -> None:
         block = start // BLOCK_ROWS
@@ -243,11 +244,12 @@ class Checksums:
     def hex(self) -> dict[str, list[str]]:
         for name in list(self._open):
             self._close(name)
-        return self._done
+        return {name: [done[block] for block in sorted(done)] for name, done in self._done.items()}
 
     def _close(self, name: str) -> None:
         if name in self._open:
-            self._done.setdefault(name, []).append(self._open.pop(name)[1].hexdigest())
+            block, digest = self._open.pop(name)
+            self._done.setdefault(name, {})[block] = digest.hexdigest()
 
 
 class _Statistics:

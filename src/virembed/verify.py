@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from virembed.accounting import check_identities
 from virembed.errors import IncompleteError
@@ -112,14 +113,7 @@ def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]
     for name in ("record_id", *_columns(records)):
         if name not in (*RECORD_TABLE, "status"):
             _add_column(checksums, f"records_{name}", records[name])
-    for model in MODELS:
-        num_rows = counts[f"{model.name}_ok"]
-        for start in range(0, num_rows, MATRIX_ROWS):
-            stop = min(start + MATRIX_ROWS, num_rows)
-            vectors = file[f"obsm/{model.obsm}"][start:stop].astype("<f2", copy=False)
-            if not all_finite(vectors):
-                yield f"obsm/{model.obsm} is not finite in rows {start} to {stop - 1}"
-            checksums.add(model.obsm, start, vectors.data)
+    yield from _vector_problems(file, counts, checksums)
     stored = {
         name: list(values.asstr()[:])
         for name, values in file["uns/integrity"].items()
@@ -132,6 +126,26 @@ def _checksum_problems(file: h5py.File, counts: dict[str, int]) -> Iterator[str]
             if before != now:
                 first = number * BLOCK_ROWS
                 yield f"{name} was altered in rows {first} to {first + BLOCK_ROWS - 1}"
+
+
+def _vector_problems(
+    file: h5py.File, counts: dict[str, int], checksums: Checksums
+) -> Iterator[str]:
+    """Block by block from the last one on: of a file that was just written and is larger than the
+    memory, the system has the end, and would lose it for the beginning."""
+    rows = {model.obsm: counts[f"{model.name}_ok"] for model in MODELS}
+    matrices = {name: file[f"obsm/{name}"] for name in rows}
+    # memory for one piece: the system clears what it gives, at the speed at which it reads a file
+    rooms = {name: np.empty((MATRIX_ROWS, matrices[name].shape[1]), "<f2") for name in rows}
+    for block in reversed(range(0, max(rows.values()), BLOCK_ROWS)):
+        for name, num_rows in rows.items():
+            for start in range(block, min(block + BLOCK_ROWS, num_rows), MATRIX_ROWS):
+                stop = min(start + MATRIX_ROWS, num_rows)
+                vectors = rooms[name][: stop - start]
+                matrices[name].read_direct(vectors, np.s_[start:stop])
+                if not all_finite(vectors):
+                    yield f"obsm/{name} is not finite in rows {start} to {stop - 1}"
+                checksums.add(name, start, vectors.data)
 
 
 def _columns(frame: h5py.Group) -> list[str]:
