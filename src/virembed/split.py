@@ -6,7 +6,6 @@ One pass over the records in batches; what stays in memory is the index of disti
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from virembed.ahead import ahead
 from virembed.checksum import sha256_of
 from virembed.cut import Cut, cutter
 from virembed.errors import CombinedInputError, InputError, UsageError
@@ -105,21 +103,6 @@ def split_sample(
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Distinct:
-    """A batch, what its distinct sequences are cut into, and which of them each record has.
-
-    sequence_of: int64 [records]
-    length, status: int64 [distinct sequences]
-    """
-
-    batch: RecordBatch
-    sequence_of: Int64s
-    length: Int64s
-    status: Int64s
-    cut: Cut
-
-
 class _Splitter:
     def __init__(
         self, writer: ManifestWriter, chunks: dict[str, ChunkWriter], settings: SplitSettings
@@ -136,12 +119,9 @@ class _Splitter:
         for source in sources:
             before = source.state()
             self.ids.start_file(source)
-            # numpy, most of cutting, runs beside the numbering of the batch before
-            with ThreadPoolExecutor(1) as pool:
-                cutting = (pool.submit(self._cut, batch) for batch in source.batches())
-                for found in ahead(cutting, 1):
-                    self.ids.add(found.batch.ids)
-                    self._add(found)
+            for batch in source.batches():
+                self.ids.add(batch.ids)
+                self._add(batch)
             self.inputs.append({"name": source.shown, "sha256": sha256_of(source.path)})
             if source.state() != before:
                 raise InputError(
@@ -159,8 +139,9 @@ class _Splitter:
         num_chunks = {name: len(chunk.starts) for name, chunk in self.chunks.items()}
         return SplitResult(path, dict(self.counts), num_chunks)
 
-    def _cut(self, batch: RecordBatch) -> _Distinct:
-        """The sequences of a batch, every distinct one worked on once. Changes nothing of ours."""
+    def _add(self, batch: RecordBatch) -> None:
+        """Records of one file, every distinct sequence worked on once."""
+        first_record = self.counts["records_in"]
         # numbers in order of appearance, given out by looking up: one pass at C speed
         numbers: defaultdict[str, int] = defaultdict(count().__next__)
         sequence_of = np.fromiter(
@@ -171,30 +152,24 @@ class _Splitter:
         status = self._status(length)
         cut = self.cut(sequences, np.where(status == OK, length, 0))
         status[(status == OK) & ~cut.is_used] = EMPTY  # a protein of nothing but a stop sign
-        return _Distinct(batch, sequence_of, length, status, cut)
 
-    def _add(self, found: _Distinct) -> None:
-        """Records of one file."""
-        batch, sequence_of, cut = found.batch, found.sequence_of, found.cut
-        num_sequences = len(found.length)
-        first_record = self.counts["records_in"]
-        copies = np.bincount(sequence_of, minlength=num_sequences)
+        copies = np.bincount(sequence_of, minlength=len(sequences))
         self._count(cut, copies)
         table = _row_columns(cut)
         for model in MODELS:
             table[model.name] = self._number(model, cut.rows)
         row_sequence = cut.windows.record[cut.rows.window]
-        spread, record = _spread(row_sequence, sequence_of, num_sequences)
+        spread, record = _spread(row_sequence, sequence_of, len(sequences))
         # in the type of the file before they multiply: half the bytes, and none to convert
         table = {name: column.astype(ROW_COLUMNS[name])[spread] for name, column in table.items()}
         table["record"] = (first_record + record).astype(ROW_COLUMNS["record"])
         for block, chosen in _blocks(table).items():
             self.writer.add_rows(block, {n: column[chosen] for n, column in table.items()})
         per_sequence = {
-            "length_bp": found.length,
+            "length_bp": length,
             "num_windows": cut.num_windows,
             "num_closed_windows": cut.num_closed,
-            "status": found.status,
+            "status": status,
         }
         self._add_records(
             batch, {name: column[sequence_of] for name, column in per_sequence.items()}, table
