@@ -28,7 +28,6 @@ from virembed.seal import SealedFile
 FORMAT = "virembed.shard/2"
 SUFFIX = ".shard.h5"
 _REMEDY = "Remove the shard and run its EMBED task again."
-BLOCK_ROWS = 1 << 12
 LEAVING_BYTES = 1 << 18  # shorter runs are not worth a call
 NEAR_ROWS = 4  # rows so near are read together with what lies between, sooner than one by one
 
@@ -103,6 +102,10 @@ class Vectors:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def all(self) -> npt.NDArray[np.float16]:
+        """float16 [items, D]"""
+        return self.take(np.arange(len(self)))
+
     def take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         """Rows in any order, with repetitions; reads neighbours together.
 
@@ -117,14 +120,6 @@ class Vectors:
                 if b > a:
                     self._read_some(file, distinct[a:b], found[a:b])
         return found[position] if len(distinct) < len(rows) or (np.diff(rows) < 1).any() else found
-
-    def blocks(self) -> Iterator[npt.NDArray[np.float16]]:
-        """All rows, some at a time."""
-        with self._source.opened() as file:
-            for first in range(0, len(self), BLOCK_ROWS):
-                block = np.empty((min(BLOCK_ROWS, len(self) - first), self.shape[1]), dtype="<f2")
-                self._read(file, first, block)
-                yield block
 
     def _read_some(
         self, file: BinaryIO, rows: npt.NDArray[np.int64], out: npt.NDArray[np.float16]

@@ -41,8 +41,7 @@ def open_and_close(opened: Callable[[Path], object]) -> Callable[[Path], None]:
 
 def read_shard(path: Path) -> None:
     with open_shard(path) as shard:
-        for _ in shard.vectors.blocks():
-            pass
+        shard.vectors.all()
 
 
 def read_residue_shard(path: Path) -> None:

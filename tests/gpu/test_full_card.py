@@ -44,7 +44,7 @@ def embed(chunk: Path, weights: Path, *options: str) -> subprocess.CompletedProc
 
 def vectors_of(chunk: Path) -> np.ndarray:
     with open_shard(Path(f"{chunk}.shard.h5")) as shard:
-        return np.concatenate([block.astype("f4") for block in shard.vectors.blocks()])
+        return shard.vectors.all().astype("f4")
 
 
 @pytest.fixture

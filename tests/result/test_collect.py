@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.steps import DEMO, Sample, Weights, assert_same_datasets, make_weights
-from virembed import h5, shards
+from virembed import collect, h5, shards
 from virembed.items import item_key
 from virembed.layout import Flag
 from virembed.seal import seal
@@ -119,6 +119,36 @@ def test_a_wrong_shard_stops_the_collection_and_is_named(
     error = capsys.readouterr().err
     assert cause in error
     assert "esm2.00001" in error
+    assert error.count("\n") == 1
+    assert sorted(copy.home.iterdir()) == before
+
+
+def test_a_shard_altered_among_its_vectors_is_found_while_they_are_read(
+    copy: Sample, capsys, monkeypatch
+):
+    """Shards of one block are compared as a whole: with small blocks, joining reads no vector."""
+    monkeypatch.setattr("virembed.seal.BLOCK_BYTES", 256)
+    for path in [copy.home / "S.manifest.h5", *copy.shards.iterdir()]:
+        with h5py.File(path, "r+"):
+            pass
+        seal(path)
+    damaged = copy.shards / SECOND
+    content = bytearray(damaged.read_bytes())
+    with h5py.File(damaged) as file:
+        vectors = file["vector"]
+        content[vectors.id.get_offset() + vectors.id.get_storage_size() // 2] ^= 1
+    damaged.write_bytes(content)
+    joined = []
+    join = collect.join_shards
+    monkeypatch.setattr(
+        collect, "join_shards", lambda *given: joined.append(join(*given)) or joined[0]
+    )
+    before = sorted(copy.home.iterdir())
+    capsys.readouterr()
+    assert copy.collect() == 7
+    assert joined
+    error = capsys.readouterr().err
+    assert f"{damaged}: no whole shard: altered since it was written" in error
     assert error.count("\n") == 1
     assert sorted(copy.home.iterdir()) == before
 
