@@ -24,7 +24,7 @@ from virembed.ahead import ahead
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.h5 import new_file, require_space
-from virembed.join import ItemVectors, join_shards
+from virembed.join import ItemVectors, join_shards, wrong_shards
 from virembed.layout import (
     FRAME_NAMES,
     MODELS,
@@ -239,10 +239,7 @@ class _Collector:
         odd = np.flatnonzero(np.isnan(norms[: len(present)]))
         if odd.size:
             path = self.vectors[model.name].path_of(int(present[odd[0]]))
-            raise IncompleteError(
-                f"sample '{self.manifest.sample}', shards: {path.name}: a vector is not finite",
-                "Embed what is named here again, then collect.",
-            )
+            raise wrong_shards(self.manifest, [f"{path.name}: a vector is not finite"])
         return norms
 
     def _write_records(self, writer: ResultWriter) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
-from virembed.seal import CALL_BYTES, BlockHashes, SealedFile, seal, seal_problem, unreadable
+from virembed.seal import CALL_BYTES, BlockHashes, SealedFile, seal, unreadable
 
 STRING = h5py.string_dtype("utf-8")
 COMPLETE = "complete"
@@ -186,25 +186,20 @@ def open_sealed(path: Path, *, kind: str, remedy: str, form: str) -> Iterator[h5
     Raises:
         IncompleteError: as `open_complete`, or altered.
     """
-    try:
-        problem = seal_problem(path)
-    except OSError as error:
-        raise unreadable(path, error, kind, remedy) from None
-    if problem:
-        raise IncompleteError(f"{path}: no whole {kind}: {problem}", remedy)
+    sealed = SealedFile(path, kind=kind, remedy=remedy)
+    with sealed.opened() as raw:
+        sealed.prove(raw, 0, sealed.num_bytes)
     with open_complete(path, kind=kind, remedy=remedy, form=form) as file:
         yield file
 
 
 @contextmanager
-def open_proven(
-    sealed: SealedFile, *, dataset: str, kind: str, remedy: str, form: str
-) -> Iterator[h5py.File]:
+def open_proven(sealed: SealedFile, *, dataset: str, form: str) -> Iterator[tuple[h5py.File, int]]:
     """A finished file, all of it compared with its seal but what lies in one contiguous dataset:
-    gigabytes that `sealed` is to read.
+    gigabytes that `sealed` is to read. And where these begin, in bytes.
 
     Args:
-        kind, form: as in `open_complete`.
+        form: as in `open_complete`.
 
     Raises:
         IncompleteError: as `open_complete`, or altered.
@@ -213,11 +208,11 @@ def open_proven(
         # where HDF5 begins and ends; what lies between has checksums of its own
         sealed.prove(raw, 0, 1)
         sealed.prove(raw, sealed.num_bytes - 1, sealed.num_bytes)
-        with open_complete(sealed.path, kind=kind, remedy=remedy, form=form) as file:
+        with open_complete(sealed.path, kind=sealed.kind, remedy=sealed.remedy, form=form) as file:
             start, stop = _place_of(file, dataset)
             sealed.prove(raw, 0, start)
             sealed.prove(raw, stop, sealed.num_bytes)
-            yield file
+            yield file, start
 
 
 def _place_of(file: h5py.File, dataset: str) -> tuple[int, int]:

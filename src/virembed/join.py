@@ -86,11 +86,16 @@ def join_shards(
             starts, wider[model.name], num_tokens[model.name], ordered, card.dim
         )
     if problems:
-        raise IncompleteError(
-            f"sample '{manifest.sample}', shards: {'; '.join(problems)}",
-            "Embed what is named here again, then collect.",
-        )
+        raise wrong_shards(manifest, problems)
     return vectors
+
+
+def wrong_shards(manifest: Manifest, problems: list[str]) -> IncompleteError:
+    """What to raise for shards that cannot be collected; each problem names one."""
+    return IncompleteError(
+        f"sample '{manifest.sample}', shards: {'; '.join(problems)}",
+        "Embed what is named here again, then collect.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,10 +152,9 @@ def open_residue_shard(path: Path) -> Iterator[tuple[ResidueShard, Residues]]:
         IncompleteError: also where it was altered since it was written.
     """
     sealed = SealedFile(path, kind=_KIND, remedy=_REMEDY)
-    with open_proven(sealed, dataset="residues", kind=_KIND, remedy=_REMEDY, form=FORMAT) as file:
+    with open_proven(sealed, dataset="residues", form=FORMAT) as (file, offset):
         shard = _described(path, file)
-        # no residues, no storage, no offset
-        yield shard, Residues(sealed, offset=file["residues"].id.get_offset() or 0, shard=shard)
+        yield shard, Residues(sealed, offset=offset, shard=shard)
 
 
 def _described(path: Path, file: h5py.File) -> ResidueShard:

@@ -153,10 +153,10 @@ class SealedFile:
     """
 
     def __init__(self, path: Path, *, kind: str, remedy: str) -> None:
-        self.path, self._kind, self._remedy = path, kind, remedy
+        self.path, self.kind, self.remedy = path, kind, remedy
         try:
-            self._state = _state(os.stat(path))
             with path.open("rb") as file:
+                self._state = _state(os.fstat(file.fileno()))
                 self.num_bytes, self._hashes = _read_seal(file)
         except OSError as error:
             raise unreadable(path, error, kind, remedy) from None
@@ -173,10 +173,10 @@ class SealedFile:
         try:
             file = self.path.open("rb", buffering=0)
         except OSError as error:
-            raise unreadable(self.path, error, self._kind, self._remedy) from None
+            raise unreadable(self.path, error, self.kind, self.remedy) from None
         with file:
             if _state(os.fstat(file.fileno())) != self._state:
-                raise IncompleteError(f"{self.path}: replaced while it was read", self._remedy)
+                raise IncompleteError(f"{self.path}: replaced while it was read", self.remedy)
             yield cast("BinaryIO", file)
 
     def read(self, file: BinaryIO, position: int, out: memoryview) -> None:
@@ -207,11 +207,12 @@ class SealedFile:
         Raises:
             IncompleteError: altered since they were written.
         """
+        room = memoryview(bytearray(min(BLOCK_BYTES, self.num_bytes)))
         past = -(-min(stop, self.num_bytes) // BLOCK_BYTES)
         for number in range(max(start, 0) // BLOCK_BYTES, past):
             if not self._is_proven[number]:
                 begin, end = self._block(number)
-                self._read_new(file, number, memoryview(bytearray(end - begin)))
+                self._read_new(file, number, room[: end - begin])
 
     def _block(self, number: int) -> tuple[int, int]:
         begin = number * BLOCK_BYTES
@@ -226,11 +227,15 @@ class SealedFile:
         self._is_proven[number] = True
 
     def _read(self, file: BinaryIO, position: int, out: memoryview) -> None:
-        if len(out) and os.preadv(file.fileno(), [out], position) != len(out):
+        try:
+            num_read = os.preadv(file.fileno(), [out], position)
+        except OSError as error:  # which does not say of which file
+            raise unreadable(self.path, error, self.kind, self.remedy) from None
+        if num_read != len(out):
             raise self._damaged(_NOT_OURS)
 
     def _damaged(self, problem: str) -> IncompleteError:
-        return IncompleteError(f"{self.path}: no whole {self._kind}: {problem}", self._remedy)
+        return IncompleteError(f"{self.path}: no whole {self.kind}: {problem}", self.remedy)
 
 
 def _state(found: os.stat_result) -> tuple[int, ...]:

@@ -135,9 +135,7 @@ class Vectors:
             out[:] = span[rows - first]
 
     def _read(self, file: BinaryIO, first: int, out: npt.NDArray[np.float16]) -> None:
-        self._source.read(
-            file, self._position(first), out.data.cast("B") if out.size else memoryview(b"")
-        )
+        self._source.read(file, self._position(first), out.data.cast("B"))
 
     def _position(self, row: int) -> int:
         """Of a row in the file, in bytes."""
@@ -202,10 +200,8 @@ def open_shard(path: Path) -> Iterator[Shard]:
         IncompleteError: not a finished shard, or altered since it was written.
     """
     sealed = SealedFile(path, kind="shard", remedy=_REMEDY)
-    with open_proven(sealed, dataset="vector", kind="shard", remedy=_REMEDY, form=FORMAT) as file:
-        dataset = file["vector"]
-        # no items, no storage, no offset
-        vectors = Vectors(sealed, offset=dataset.id.get_offset() or 0, shape=dataset.shape)
+    with open_proven(sealed, dataset="vector", form=FORMAT) as (file, offset):
+        vectors = Vectors(sealed, offset=offset, shape=file["vector"].shape)
         yield Shard(
             path,
             identity=ShardIdentity(**json.loads(file.attrs["identity"])),
