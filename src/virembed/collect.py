@@ -35,16 +35,17 @@ from virembed.layout import (
     row_id,
 )
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
+from virembed.moments import Counted, MomentSums, Norms, counted
 from virembed.provenance import README, flag_table, provenance
 from virembed.residues import SampleResidues, join_residues, write_residues
-from virembed.result import BLOCK_ROWS, Norms, ResultWriter, expected_bytes
+from virembed.result import BLOCK_ROWS, ResultWriter, expected_bytes
 from virembed.verify import verify_written
 from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
 
-READERS = 2  # threads that read vectors
-PIECES_AHEAD = 3  # of vectors read while one is written
+READERS = 4  # threads that read vectors and count
+PIECES_AHEAD = 4  # of vectors read while one is written
 _STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the frame
 
 
@@ -120,6 +121,7 @@ class _Collector:
             for model in MODELS
         }
         self.written = {model.name: 0 for model in MODELS}
+        self.sums = {model.name: MomentSums(self.dims[model.name]) for model in MODELS}
 
     def require_space(self, directory: Path, *, besides: int) -> None:
         """Where the result goes; `besides` are the bytes of other files."""
@@ -225,17 +227,17 @@ class _Collector:
         present = items[items >= 0]
         size = writer.piece_rows(model.obsm)
         firsts = range(0, len(present), size)
-        gather = self.vectors[model.name].gather
         self.written[model.name] += len(present)
-        with ThreadPoolExecutor(READERS) as reading:
-            gathered = (reading.submit(gather, present[first : first + size]) for first in firsts)
-            counted = [
-                writer.write_vectors(model.obsm, start + first, vectors)
-                for first, vectors in zip(firsts, ahead(gathered, PIECES_AHEAD), strict=True)
-            ]
         norms = np.full(len(items), np.nan, dtype=np.float32)
-        for first, found in zip(firsts, counted, strict=True):
-            norms[first : min(first + size, len(present))] = found.result()
+        with ThreadPoolExecutor(READERS) as reading:
+            pieces = (
+                reading.submit(_read_piece, self.vectors[model.name], present[first : first + size])
+                for first in firsts
+            )
+            for first, piece in zip(firsts, ahead(pieces, PIECES_AHEAD), strict=True):
+                writer.write_vectors(model.obsm, start + first, piece.vectors)
+                self.sums[model.name].include(piece.counted)
+                norms[first : first + len(piece.vectors)] = piece.counted.norms
         odd = np.flatnonzero(np.isnan(norms[: len(present)]))
         if odd.size:
             path = self.vectors[model.name].path_of(int(present[odd[0]]))
@@ -288,6 +290,7 @@ class _Collector:
                 "params_json": json.dumps(settings["params"], sort_keys=True),
                 "README": README,
             },
+            moments={name: sums.moments() for name, sums in self.sums.items()},
         )
         return {
             "sample": self.manifest.sample,
@@ -301,6 +304,17 @@ class _Collector:
                 for name, vectors in self.vectors.items()
             },
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    vectors: npt.NDArray[np.float16]
+    counted: Counted
+
+
+def _read_piece(vectors: ItemVectors, items: Int64s) -> _Piece:
+    found = vectors.gather(items)
+    return _Piece(found, counted(found))
 
 
 def _model_summary(card: WeightsInfo, vectors: ItemVectors) -> dict[str, Any]:

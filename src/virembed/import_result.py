@@ -29,6 +29,7 @@ from virembed.errors import InputError, UsageError
 from virembed.h5 import new_file
 from virembed.layout import DNABERTS, ESM2, FRAMES, MODELS, Flag, ModelSlot
 from virembed.manifest import OK
+from virembed.moments import MomentSums, counted
 from virembed.provenance import README, flag_table, imported_provenance
 from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
@@ -230,6 +231,7 @@ class _Importer:
         self.rows, self.scratch = rows, scratch
         self.dims = {name: one.dim for name, one in scratch.items()}
         self.vectors = {name: one.vectors() for name, one in scratch.items()}
+        self.sums = {name: MomentSums(dim) for name, dim in self.dims.items()}
         self.writer = ResultWriter(
             file, num_rows=len(rows.ids), num_records=len(rows.records), dims=self.dims
         )
@@ -249,8 +251,11 @@ class _Importer:
         size = self.writer.piece_rows(model.obsm)
         for first in range(0, len(where), size):
             block = self.vectors[model.name].take(where[first : first + size])
-            norms.append(self.writer.write_vectors(model.obsm, part.start + first, block))
-        return np.concatenate([found.result() for found in norms])
+            self.writer.write_vectors(model.obsm, part.start + first, block)
+            found = counted(block)
+            self.sums[model.name].include(found)
+            norms.append(found.norms)
+        return np.concatenate(norms)
 
     def _obs(self, part: slice, norms: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Any]:
         rows = np.arange(part.start, part.stop)
@@ -320,4 +325,5 @@ class _Importer:
                 "params_json": "{}",
                 "README": README,
             },
+            moments={name: sums.moments() for name, sums in self.sums.items()},
         )

@@ -26,8 +26,15 @@ from virembed.errors import UsageError
 from virembed.h5 import new_file, open_complete
 from virembed.layout import IMPORTED, MODELS, NOTHING, ModelSlot
 from virembed.manifest import LOST_TEXTS
+from virembed.moments import merged
 from virembed.provenance import README, flag_table
-from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
+from virembed.result import (
+    BLOCK_ROWS,
+    OBS_COLUMNS,
+    RECORD_TABLE,
+    ResultWriter,
+    read_moments,
+)
 from virembed.samplesheet import SAFE_SAMPLE
 from virembed.verify import is_imported, type_of, verify_written
 
@@ -245,6 +252,7 @@ class _Merger:
         common = [key for key in counts[0] if all(key in one for one in counts)]
         summed = {key: sum(one[key] for one in counts) for key in common}
         check_identities(summed, imported=imported)
+        moments = [read_moments(part.file) for part in self.parts]
         self.file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self.writer.finish(
             sample=name,
@@ -255,6 +263,7 @@ class _Merger:
                 "params_json": "{}",
                 "README": README,
             },
+            moments={model.name: merged([one[model.name] for one in moments]) for model in MODELS},
         )
         samples = ad.new_dict(self.file["uns/provenance"], "samples")
         for part in self.parts:

@@ -15,9 +15,8 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
@@ -27,15 +26,13 @@ import numpy.typing as npt
 import xxhash
 
 from virembed import anndata_encoding as ad
-from virembed.float16 import all_finite, as_float32
 from virembed.h5 import STRING
 from virembed.layout import FRAME_NAMES, MODELS, SCHEMA_VERSION
 from virembed.manifest import STATUSES
+from virembed.moments import Moments
 
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
-_CACHED_ROWS = 1 << 6  # so many as double stay in the cache of a core
-PIECES_UNCOUNTED = 3  # of vectors, which stay in memory until their norms are known
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
 # What a file takes beside its vectors, with ids of usual length.
 TABLES_BYTES = 96_000
@@ -72,7 +69,6 @@ RECORD_TABLE = MappingProxyType(
 )
 
 Columns = Mapping[str, Any]
-Norms = npt.NDArray[np.float32]
 
 
 class ResultWriter:
@@ -117,9 +113,6 @@ class ResultWriter:
             )
             for model in MODELS
         }
-        self._stats = {model.obsm: _Statistics(dims[model.name]) for model in MODELS}
-        self._counting = ThreadPoolExecutor(1)
-        self._uncounted: deque[Future[Norms]] = deque()
         self._uns = ad.new_dict(file, "uns")
         self._records = self._new_records(num_records)
         self.checksums = Checksums()
@@ -140,25 +133,10 @@ class ResultWriter:
         chunks = self._matrices[obsm].chunks
         return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
 
-    def write_vectors(
-        self, obsm: str, start: int, vectors: npt.NDArray[np.float16]
-    ) -> Future[Norms]:
-        """Rows of a matrix, all of one block, in order and contiguous.
-
-        Returns:
-            their norms, fp32 [rows], as soon as they are counted: beside writing these and others;
-            NaN where a vector is not finite, which no file may have
-        """
-        norms = self._counting.submit(self._count, obsm, start, vectors)
-        self._uncounted.append(norms)
-        while len(self._uncounted) > PIECES_UNCOUNTED:
-            self._uncounted.popleft().result()
-        self._matrices[obsm][start : start + len(vectors)] = vectors
-        return norms
-
-    def _count(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> Norms:
+    def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> None:
+        """Rows of a matrix, all of one block, in order and contiguous."""
         self.checksums.add(obsm, start, vectors.data)
-        return self._stats[obsm].add(vectors)
+        self._matrices[obsm][start : start + len(vectors)] = vectors
 
     def write_records(
         self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
@@ -177,14 +155,17 @@ class ResultWriter:
         for name, values in lost.items():
             ad.new_column(group, name, len(values), STRING)[:] = values
 
-    def finish(self, *, sample: str, uns: Mapping[str, Any]) -> None:
-        """Everything that is known once all rows are written."""
-        for norms in self._uncounted:
-            norms.result()
-        self._counting.shutdown()
+    def finish(
+        self, *, sample: str, uns: Mapping[str, Any], moments: Mapping[str, Moments]
+    ) -> None:
+        """Everything that is known once all rows are written.
+
+        Args:
+            moments: by model, of the rows that have a vector.
+        """
         for name, value in uns.items():
             ad.write_value(self._uns, name, value)
-        stats = {name: statistics.sums() for name, statistics in self._stats.items()}
+        stats = {model.obsm: asdict(moments[model.name]) for model in MODELS}
         ad.write_value(self._uns, "stats", stats)
         integrity = {"block_rows": BLOCK_ROWS, **self.checksums.hex()}
         ad.write_value(self._uns, "integrity", integrity)
@@ -203,6 +184,15 @@ class ResultWriter:
         for name, dtype in RECORD_TABLE.items():
             columns[name] = ad.new_column(group, name, num_records, dtype)
         return columns
+
+
+def read_moments(file: h5py.File) -> dict[str, Moments]:
+    """By model, of the rows that have a vector."""
+    stats = {model.name: file[f"uns/stats/{model.obsm}"] for model in MODELS}
+    return {
+        name: Moments(int(group["n"][()]), group["mean"][:], group["m2"][:])
+        for name, group in stats.items()
+    }
 
 
 def expected_bytes(
@@ -250,40 +240,6 @@ class Checksums:
         if name in self._open:
             block, digest = self._open.pop(name)
             self._done.setdefault(name, {})[block] = digest.hexdigest()
-
-
-class _Statistics:
-    """Number, mean and sum of squared deviations per dimension.
-
-    Plain sums do: the square of a half has 22 bits, so that a double takes billions of them of one
-    magnitude without rounding.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self._n = 0
-        self._sum = np.zeros(dim)
-        self._squares = np.zeros(dim)
-
-    def add(self, vectors: npt.NDArray[np.float16]) -> Norms:
-        """Counts rows in; returns their norms, fp32 [rows], NaN where one is not finite."""
-        norms = np.empty(len(vectors), dtype=np.float32)
-        for first in range(0, len(vectors), _CACHED_ROWS):
-            rows = slice(first, first + _CACHED_ROWS)
-            halves = vectors[rows]
-            if not all_finite(halves):
-                norms[rows] = np.where(np.isfinite(halves).all(axis=1), 0, np.nan)
-                continue
-            values = as_float32(halves).astype(np.float64)
-            self._sum += values.sum(axis=0)
-            self._squares += np.einsum("ij,ij->j", values, values)
-            norms[rows] = np.sqrt(np.einsum("ij,ij->i", values, values))
-        self._n += len(vectors)
-        return norms
-
-    def sums(self) -> dict[str, Any]:
-        mean = self._sum / max(self._n, 1)
-        m2 = np.maximum(self._squares - self._sum * mean, 0.0)
-        return {"n": self._n, "mean": mean, "m2": m2}
 
 
 def stored_bytes(values: Any, dtype: Any) -> Any:

@@ -14,17 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from virembed import __version__
 from virembed.errors import IncompleteError, InputError, UsageError
 from virembed.h5 import format_of
 from virembed.layout import DNABERTS, MODEL_NAMES, MODELS
+from virembed.moments import Moments, merged
 from virembed.report.columns import HISTOGRAMS, bin_edges, read_columns, value_ranges
 from virembed.report.distances import sample_distances
 from virembed.report.maps import build_map, thin, with_vector
-from virembed.report.projection import Moments, Projection, merged, one_thread, project
+from virembed.report.projection import Projection, one_thread, project
 from virembed.report.rows import ChosenRows, choose_rows, quotas
 from virembed.report.samples import (
     FAILED,
@@ -35,6 +35,7 @@ from virembed.report.samples import (
 )
 from virembed.report.strips import NUM_RECORDS, longest_records, read_strips
 from virembed.report.tasks import SUFFIX, device_seconds, read_tasks
+from virembed.result import read_moments
 
 MAP_POINTS = 20_000
 
@@ -87,7 +88,7 @@ def report_data(
     edges = bin_edges(ranges.values())
     for number, path in files.items():
         samples[number] |= _with(path, lambda file: read_columns(file, edges))
-    moments = {number: _with(path, _moments) for number, path in files.items()}
+    moments = {number: _with(path, read_moments) for number, path in files.items()}
     chosen = _choose(samples, files, map_points)
     with one_thread():
         planes = _planes(chosen, moments)
@@ -196,14 +197,6 @@ def _totals(samples: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 def _with(path: Path, read: Any) -> Any:
     with open_result(path) as file:
         return read(file)
-
-
-def _moments(file: h5py.File) -> dict[str, Moments]:
-    stats = {model.name: file[f"uns/stats/{model.obsm}"] for model in MODELS}
-    return {
-        name: Moments(int(group["n"][()]), group["mean"][:], group["m2"][:])
-        for name, group in stats.items()
-    }
 
 
 def _choose(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from virembed.report.projection import Moments, merged
+from virembed.moments import Moments, merged
 
 MAX_SAMPLES = 60  # of a heat map that can still be read
 

@@ -5,13 +5,15 @@ Deterministic: fixed seeds, one thread. Knows nothing of files or pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from virembed.moments import Moments
 
 SEED = 0
 NUM_COMPONENTS = 50  # kept for t-SNE
@@ -24,35 +26,6 @@ NEIGHBOURS = 10
 MIN_ROWS_TSNE = 50  # fewer rows have too few neighbours for a second layout to say anything
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Number, mean and sum of squared deviations per dimension, as in `uns/stats`.
-
-    mean, m2: float64 [D]
-    """
-
-    n: int
-    mean: npt.NDArray[np.float64]
-    m2: npt.NDArray[np.float64]
-
-    @property
-    def spread(self) -> npt.NDArray[np.float64]:
-        """Standard deviation per dimension, 1 where nothing varies [D]."""
-        spread = np.sqrt(self.m2 / max(self.n - 1, 1))
-        return np.where(spread > 0, spread, 1.0)
-
-
-def merged(parts: Sequence[Moments]) -> Moments:
-    """Moments of all rows of several samples together (Chan et al. 1983)."""
-    n = sum(part.n for part in parts)
-    dim = len(parts[0].mean)
-    if n == 0:
-        return Moments(0, np.zeros(dim), np.zeros(dim))
-    mean = sum((part.n * part.mean for part in parts), np.zeros(dim)) / n
-    m2 = sum((part.m2 + part.n * np.square(part.mean - mean) for part in parts), np.zeros(dim))
-    return Moments(n, mean, m2)
 
 
 @dataclass(frozen=True, slots=True)
