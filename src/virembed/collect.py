@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from virembed import __version__
 from virembed.accounting import accounting
-from virembed.ahead import ahead
 from virembed.atomic import whole_file
 from virembed.errors import IncompleteError
 from virembed.h5 import new_file, require_space
@@ -35,7 +34,7 @@ from virembed.layout import (
     row_id,
 )
 from virembed.manifest import PROTEIN_ROWS, WINDOW_ROWS, Columns, Manifest, open_manifest
-from virembed.moments import Counted, MomentSums, Norms, counted
+from virembed.moments import MomentSums, Norms
 from virembed.provenance import README, flag_table, provenance
 from virembed.residues import SampleResidues, join_residues, write_residues
 from virembed.result import BLOCK_ROWS, ResultWriter, expected_bytes
@@ -44,8 +43,6 @@ from virembed.weights_info import WeightsInfo
 
 Int64s = npt.NDArray[np.int64]
 
-READERS = 4  # threads that read vectors and count
-PIECES_AHEAD = 4  # of vectors read while one is written
 _STRAND = np.array([1, 1, 1, -1, -1, -1, 0], dtype=np.int8)  # by code of the frame
 
 
@@ -225,24 +222,15 @@ class _Collector:
         """Norms of the vectors written, fp32 [rows]; NaN where there is none."""
         # rows with a vector are the first rows: block A for proteins, all or none for DNA
         present = items[items >= 0]
-        size = writer.piece_rows(model.obsm)
-        firsts = range(0, len(present), size)
         self.written[model.name] += len(present)
-        norms = np.full(len(items), np.nan, dtype=np.float32)
-        with ThreadPoolExecutor(READERS) as reading:
-            pieces = (
-                reading.submit(_read_piece, self.vectors[model.name], present[first : first + size])
-                for first in firsts
-            )
-            for first, piece in zip(firsts, ahead(pieces, PIECES_AHEAD), strict=True):
-                writer.write_vectors(model.obsm, start + first, piece.vectors)
-                self.sums[model.name].include(piece.counted)
-                norms[first : first + len(piece.vectors)] = piece.counted.norms
-        odd = np.flatnonzero(np.isnan(norms[: len(present)]))
+        found = writer.write_counted(
+            model.obsm, start, present, self.vectors[model.name].gather, self.sums[model.name]
+        )
+        odd = np.flatnonzero(np.isnan(found))
         if odd.size:
             path = self.vectors[model.name].path_of(int(present[odd[0]]))
             raise wrong_shards(self.manifest, [f"{path.name}: a vector is not finite"])
-        return norms
+        return np.concatenate([found, np.full(len(items) - len(found), np.nan, np.float32)])
 
     def _write_records(self, writer: ResultWriter) -> None:
         row, dna_row = 0, self.num_protein_rows
@@ -304,17 +292,6 @@ class _Collector:
                 for name, vectors in self.vectors.items()
             },
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    vectors: npt.NDArray[np.float16]
-    counted: Counted
-
-
-def _read_piece(vectors: ItemVectors, items: Int64s) -> _Piece:
-    found = vectors.gather(items)
-    return _Piece(found, counted(found))
 
 
 def _model_summary(card: WeightsInfo, vectors: ItemVectors) -> dict[str, Any]:

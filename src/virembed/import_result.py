@@ -29,7 +29,7 @@ from virembed.errors import InputError, UsageError
 from virembed.h5 import new_file
 from virembed.layout import DNABERTS, ESM2, FRAMES, MODELS, Flag, ModelSlot
 from virembed.manifest import OK
-from virembed.moments import MomentSums, counted
+from virembed.moments import MomentSums, Norms
 from virembed.provenance import README, flag_table, imported_provenance
 from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter
 from virembed.samplesheet import SAFE_SAMPLE, SAFE_SAMPLE_HINT
@@ -243,19 +243,13 @@ class _Importer:
             self.writer.write_obs(start, self._obs(part, norms))
         self._write_records()
 
-    def _write_vectors(self, model: ModelSlot, part: slice) -> npt.NDArray[np.float32]:
+    def _write_vectors(self, model: ModelSlot, part: slice) -> Norms:
         """Norms of the vectors, fp32."""
         position = self.scratch[model.name].position
         where = np.array([position[name] for name in self.rows.ids[part]], dtype=np.int64)
-        norms = []
-        size = self.writer.piece_rows(model.obsm)
-        for first in range(0, len(where), size):
-            block = self.vectors[model.name].take(where[first : first + size])
-            self.writer.write_vectors(model.obsm, part.start + first, block)
-            found = counted(block)
-            self.sums[model.name].include(found)
-            norms.append(found.norms)
-        return np.concatenate(norms)
+        return self.writer.write_counted(
+            model.obsm, part.start, where, self.vectors[model.name].take, self.sums[model.name]
+        )
 
     def _obs(self, part: slice, norms: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Any]:
         rows = np.arange(part.start, part.stop)

@@ -28,13 +28,7 @@ from virembed.layout import IMPORTED, MODELS, NOTHING, ModelSlot
 from virembed.manifest import LOST_TEXTS
 from virembed.moments import merged
 from virembed.provenance import README, flag_table
-from virembed.result import (
-    BLOCK_ROWS,
-    OBS_COLUMNS,
-    RECORD_TABLE,
-    ResultWriter,
-    read_moments,
-)
+from virembed.result import BLOCK_ROWS, OBS_COLUMNS, RECORD_TABLE, ResultWriter, read_moments
 from virembed.samplesheet import SAFE_SAMPLE
 from virembed.verify import is_imported, type_of, verify_written
 

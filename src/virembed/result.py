@@ -15,7 +15,8 @@ A new column of the rows is one line in `OBS_COLUMNS` and its values in `collect
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
@@ -26,13 +27,16 @@ import numpy.typing as npt
 import xxhash
 
 from virembed import anndata_encoding as ad
+from virembed.ahead import ahead
 from virembed.h5 import STRING
 from virembed.layout import FRAME_NAMES, MODELS, SCHEMA_VERSION
 from virembed.manifest import STATUSES
-from virembed.moments import Moments
+from virembed.moments import Counted, Moments, MomentSums, Norms, counted
 
 BLOCK_ROWS = 1 << 16  # rows per checksum
 MATRIX_ROWS = 1 << 11  # rows of vectors in memory at a time
+READERS = 4  # threads that read vectors and count
+PIECES_AHEAD = 4  # of vectors read while one is written
 MATRIX_CHUNK_BYTES = 10 << 20  # beyond the chunk cache: HDF5 then reads just the rows asked for
 # What a file takes beside its vectors, with ids of usual length.
 TABLES_BYTES = 96_000
@@ -69,6 +73,9 @@ RECORD_TABLE = MappingProxyType(
 )
 
 Columns = Mapping[str, Any]
+Int64s = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.float16]
+ReadVectors = Callable[[Int64s], Halves]
 
 
 class ResultWriter:
@@ -133,10 +140,37 @@ class ResultWriter:
         chunks = self._matrices[obsm].chunks
         return min(chunks[0], BLOCK_ROWS) if chunks else BLOCK_ROWS
 
-    def write_vectors(self, obsm: str, start: int, vectors: npt.NDArray[np.float16]) -> None:
+    def write_vectors(self, obsm: str, start: int, vectors: Halves) -> None:
         """Rows of a matrix, all of one block, in order and contiguous."""
         self.checksums.add(obsm, start, vectors.data)
         self._matrices[obsm][start : start + len(vectors)] = vectors
+
+    def write_counted(
+        self, obsm: str, start: int, numbers: Int64s, read: ReadVectors, sums: MomentSums
+    ) -> Norms:
+        """Rows of a matrix, all of one block, read and counted while others are written.
+
+        Args:
+            numbers: of the vectors, int64 [rows].
+            read: what gives the vectors of some numbers; several threads call it.
+            sums: into which they are counted, in the order of the rows.
+
+        Returns:
+            their norms, fp32 [rows], NaN where a vector is not finite
+        """
+        size = self.piece_rows(obsm)
+        firsts = range(0, len(numbers), size)
+        norms = np.empty(len(numbers), dtype=np.float32)
+        with ThreadPoolExecutor(READERS) as reading:
+            pieces = (
+                reading.submit(_read_counted, read, numbers[first : first + size])
+                for first in firsts
+            )
+            for first, (vectors, found) in zip(firsts, ahead(pieces, PIECES_AHEAD), strict=True):
+                self.write_vectors(obsm, start + first, vectors)
+                sums.include(found)
+                norms[first : first + len(vectors)] = found.norms
+        return norms
 
     def write_records(
         self, start: int, ids: list[str], columns: Columns, status: npt.NDArray[np.int8]
@@ -184,6 +218,11 @@ class ResultWriter:
         for name, dtype in RECORD_TABLE.items():
             columns[name] = ad.new_column(group, name, num_records, dtype)
         return columns
+
+
+def _read_counted(read: ReadVectors, numbers: Int64s) -> tuple[Halves, Counted]:
+    vectors = read(numbers)
+    return vectors, counted(vectors)
 
 
 def read_moments(file: h5py.File) -> dict[str, Moments]:
