@@ -48,7 +48,8 @@ def verify_result(path: Path) -> int:
 
 
 def verify_written(path: Path) -> None:
-    """Proves a file that has just been written and has no seal yet.
+    """Proves the contents of a file that has just been written. Its seal, made of what was to be
+    written, would prove nothing more.
 
     Raises:
         IncompleteError: what is on disk is not what was to be written.
